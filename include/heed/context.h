@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a call runs in: passed down, never global.
+#pragma once
+#include <cstdint>
+
+namespace heed {
+inline namespace v0 {
+
+/// Instruction sets, weakest first; the emulated ones run anywhere, slowly, for tests.
+enum class Isa : std::uint8_t { avx2, avx512, avx512_bf16, amx, avx512_bf16_emulated, amx_emulated };
+
+/// How products are computed (docs: CONTRACTS, Precision). strict: f32 products and sums.
+enum class Precision : std::uint8_t { strict, split, fast, int8 };
+
+/// The best instruction set of this machine, lowered by HEED_ISA. Throws Error for an unknown or unsupported name
+/// and for a CPU without AVX2, FMA and F16C.
+Isa default_isa();
+const char* name_of(Isa isa);
+/// Whether this machine runs it (emulated ones: always).
+bool runs_here(Isa isa);
+
+struct Context {
+  int threads = 0;  ///< 0: as many as OpenMP would use
+  Isa isa = default_isa();
+  Precision precision = Precision::strict;
+  std::uint64_t seed = 0;
+};
+
+}  // namespace v0
+}  // namespace heed

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Views and tensors: any rank up to 8, any strides (0 and negative included), extents that may be 0.
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "heed/error.h"
+
+namespace heed {
+inline namespace v0 {
+
+enum class DType : std::uint8_t { f32, bf16, f16, i64, i32, u8, boolean };
+
+/// Bytes of one element.
+std::size_t size_of(DType dtype);
+/// "f32", "bf16", "f16", "i64", "i32", "u8", "bool".
+const char* name_of(DType dtype);
+
+inline constexpr int max_rank = 8;
+
+/// The extents of a tensor, at most eight. Throws Error for more, for a negative extent, or when the product overflows.
+class Shape {
+ public:
+  Shape() = default;
+  Shape(std::initializer_list<std::int64_t> extents) : Shape(std::vector<std::int64_t>(extents)) {}
+  explicit Shape(const std::vector<std::int64_t>& extents);
+
+  int rank() const { return rank_; }
+  /// Extent of an axis; a negative axis counts from the end.
+  std::int64_t operator[](int axis) const { return extents_[std::size_t(axis < 0 ? axis + rank_ : axis)]; }
+  std::int64_t count() const;
+  std::vector<std::int64_t> vector() const { return {extents_.begin(), extents_.begin() + rank_}; }
+  bool operator==(const Shape& other) const { return vector() == other.vector(); }
+  /// "[2, 9, 32]".
+  std::string text() const;
+
+ private:
+  std::array<std::int64_t, max_rank> extents_{};
+  int rank_ = 0;
+};
+
+/// Elements somewhere in memory that somebody else owns. Strides are in elements.
+struct View {
+  void* data = nullptr;
+  DType dtype = DType::f32;
+  Shape shape;
+  std::array<std::int64_t, max_rank> strides{};
+
+  int rank() const { return shape.rank(); }
+  std::int64_t extent(int axis) const { return shape[axis]; }
+  std::int64_t stride(int axis) const { return strides[std::size_t(axis < 0 ? axis + rank() : axis)]; }
+  std::int64_t count() const { return shape.count(); }
+  bool contiguous() const;
+};
+
+/// A view over dense row-major memory.
+View dense_view(void* data, DType dtype, const Shape& shape);
+
+/// Reference-counted storage behind a view; copies, slices and transposes share it.
+class Tensor {
+ public:
+  Tensor() = default;
+  /// New storage of 64-byte alignment, not initialised.
+  Tensor(DType dtype, const Shape& shape);
+  Tensor(View view, std::shared_ptr<void> owner) : view_(view), owner_(std::move(owner)) {}
+  /// Zero-filled.
+  static Tensor zeros(DType dtype, const Shape& shape);
+  static Tensor of(const std::vector<float>& values, const Shape& shape);
+
+  bool defined() const { return owner_ != nullptr; }
+  const View& view() const { return view_; }
+  operator const View&() const { return view_; }
+  DType dtype() const { return view_.dtype; }
+  const Shape& shape() const { return view_.shape; }
+  int rank() const { return view_.rank(); }
+  std::int64_t extent(int axis) const { return view_.extent(axis); }
+  std::int64_t stride(int axis) const { return view_.stride(axis); }
+  std::int64_t count() const { return view_.count(); }
+  /// The first element; T must fit the dtype (not checked).
+  template <class T>
+  T* data() const {
+    return static_cast<T*>(view_.data);
+  }
+
+  /// Views of the same storage.
+  Tensor permute(const std::vector<int>& axes) const;
+  Tensor transpose(int a, int b) const;
+  /// Elements [begin, begin + length) of an axis.
+  Tensor slice(int axis, std::int64_t begin, std::int64_t length) const;
+  /// Axes of extent 1 stretched to `shape`, numpy's rules. Throws where they do not fit.
+  Tensor broadcast(const Shape& shape) const;
+  /// Same elements in row-major order under another shape; copies only where strides demand it.
+  Tensor reshape(const Shape& shape) const;
+  /// Dense row-major; itself when it is already.
+  Tensor dense() const;
+  /// Dense and of another dtype; floats round to nearest even; itself when nothing changes.
+  Tensor to(DType dtype) const;
+
+ private:
+  View view_;
+  std::shared_ptr<void> owner_;
+};
+
+}  // namespace v0
+}  // namespace heed
