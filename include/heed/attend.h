@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention over views: out = weigh(score(q, k)) v. Conventions of scores: docs/conventions.md.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "heed/context.h"
+#include "heed/tensor.h"
+
+namespace heed {
+inline namespace v0 {
+
+/// softmax; sigmoid (1/(1+exp(-s))); relu (max(s, 0)/n, n = the sequence's key length); softmax_plus_one (a sink of 0).
+enum class Weighting : std::uint8_t { softmax, sigmoid, relu, softmax_plus_one };
+
+/// Which tiles of keys a tile of queries visits (block-sparse). Rows of `keep` are tiles of queries.
+struct BlockMask {
+  View keep;               ///< bool, broadcastable to (B, H, ceil(N/query_block), ceil(M/key_block))
+  std::int64_t query_block = 64, key_block = 64;
+};
+
+/// Each option combines with each, except: a sink, lse or row_max with sigmoid or relu, and a sink with softmax_plus_one.
+struct AttendOptions {
+  bool causal = false;                                  ///< query i stands at p = i + M - N and sees keys j <= p
+  std::int64_t window_left = -1, window_right = -1;     ///< p - left <= j <= p + right; -1: unlimited
+  std::optional<float> scale;                           ///< 1/sqrt(D)
+  float softcap = 0;                                    ///< s = softcap * tanh(s / softcap) before anything is added; 0: none
+  Weighting weighting = Weighting::softmax;
+  std::optional<View> bias;                             ///< f32, broadcastable to (B, H, N, M), added after the softcap
+  std::optional<View> mask;                             ///< bool, broadcastable to (B, H, N, M), true where a query may look
+  std::optional<View> alibi_slopes;                     ///< f32 (H): adds -slope * |p - j|
+  std::optional<View> sink;                             ///< f32 (H): one more logit, neither scaled nor capped
+  std::optional<View> key_lengths;                      ///< i64 (B): keys at and after it do not exist; p is counted from it
+  std::optional<View> query_lengths;                    ///< i64 (B): rows at and after it give zeros; p is counted from it
+  std::optional<BlockMask> blocks;
+};
+
+/// Outputs computed only where given. All f32, any strides.
+struct AttendExtras {
+  std::optional<View> lse;          ///< (B, H, N) natural log-sum-exp, sink included; -inf for a row without keys and sink
+  std::optional<View> row_max;      ///< (B, H, N) largest visible score, sink not included; -inf for an empty row
+  std::optional<View> column_sums;  ///< (B, H, M) sums of the weights over the queries
+  std::optional<View> weights;      ///< (B, H, N, M)
+};
+
+/// q (B, N, H, D); k (B, M, G, D); v (B, M, G, E), H % G == 0, query head h reads h / (H / G); out (B, N, H, E).
+/// q, k, v of one dtype among f32, bf16, f16; out of that dtype or f32. Sums are f32; a query without keys gives zeros.
+/// The same bits for any number of threads. Throws heed::Error naming the argument.
+void attend(const View& q, const View& k, const View& v, const View& out, const AttendOptions& options = {},
+            const AttendExtras& extras = {}, const Context& context = {});
+
+/// What attend() would run and why a faster way was refused: "tiles/avx2 strict, 96 queries x 256 keys; ...".
+std::string why(const View& q, const View& k, const View& v, const AttendOptions& options = {}, const Context& context = {});
+
+}  // namespace v0
+}  // namespace heed
