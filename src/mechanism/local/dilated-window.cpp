@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// A window with gaps: keys with (p - j) % dilation == 0 and |p - j| <= window * dilation.
+#include <cstdlib>
+
+#include "mechanism/attention.h"
+
+namespace heed::mechanism {
+namespace {
+
+struct DilatedWindow : CausalAttention {
+  std::int64_t width = 128, dilation = 2;
+
+  void describe(Declaration& d) override {
+    tensors(d);
+    d.param("causal", causal, "query i sees keys j <= i + M - N");
+    d.param("window", width, "keys on each side").least(0);
+    d.param("dilation", dilation, "distance between two visible keys").least(1);
+    options(d);
+    d.param("weighting", weighting, "how scores become weights").one_of({"softmax", "sigmoid", "relu", "softmax_plus_one"});
+  }
+  void run(Ops& ops) override {
+    if (mask.defined()) fail("input mask", "none: this mechanism makes its own", "a tensor");
+    if (key_lengths.defined() || query_lengths.defined()) fail("input key_lengths", "none: the whole sequence", "a tensor");
+    mask = pair_mask(q.extent(1), k.extent(1), [&](auto p, auto j) {
+      return (!causal || j <= p) && (p - j) % dilation == 0 && std::abs(p - j) <= width * dilation;
+    });
+    attend(ops, q, k, v, attend_options());
+  }
+};
+
+}  // namespace
+}  // namespace heed::mechanism
+
+HEED_MECHANISM(dilated_window, DilatedWindow, "dilated-window", "local", "op", 1, "")

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The A shape: the first keys and a window of the latest ones. j <= p and (j < sinks or p - j <= left).
+#include "mechanism/attention.h"
+
+namespace heed::mechanism {
+namespace {
+
+struct SinkWindow : CausalAttention {
+  std::int64_t sinks = 4;
+  SinkWindow() { window = {1023, 0}; }
+
+  void describe(Declaration& d) override {
+    Attention::describe(d);
+    d.param("sinks", sinks, "keys at the start that stay visible").least(0);
+  }
+  void run(Ops& ops) override {
+    auto o = attend_options();
+    const auto left = window[0], right = window[1];
+    if (o.mask) fail("input mask", "none: this mechanism makes its own", "a tensor");
+    if (o.key_lengths || o.query_lengths) fail("input key_lengths", "none: the whole sequence", "a tensor");
+    mask = pair_mask(q.extent(1), k.extent(1), [&](auto p, auto j) {
+      return (!causal || j <= p) && (right < 0 || j <= p + right) && (j < sinks || left < 0 || p - j <= left);
+    });
+    o.window_left = o.window_right = -1;
+    o.mask = mask.view();
+    attend(ops, q, k, v, o);
+  }
+};
+
+}  // namespace
+}  // namespace heed::mechanism
+
+HEED_MECHANISM(sink_window, SinkWindow, "sink-window", "local", "op", 1, "")

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the ops share: checks, broadcasting of shapes, and a dense tensor seen as [outer, extent, inner] around an axis.
+#pragma once
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/parallel.h"
+#include "heed/tensor.h"
+
+namespace heed::ops {
+
+inline void need(const Tensor& tensor, DType dtype, const char* argument) {
+  if (!tensor.defined()) fail(argument, "a tensor", "none");
+  if (tensor.dtype() != dtype) fail(argument, name_of(dtype), name_of(tensor.dtype()));
+}
+
+inline int axis_of(int axis, int rank) {
+  if (axis < -rank || axis >= rank) fail("axis", "an axis of rank " + std::to_string(rank), std::to_string(axis));
+  return axis < 0 ? axis + rank : axis;
+}
+
+/// The shape that a and b broadcast to.
+inline Shape joint(const Shape& a, const Shape& b, const char* argument) {
+  const int rank = std::max(a.rank(), b.rank());
+  std::vector<std::int64_t> extents;
+  for (int i = -rank; i < 0; ++i) {
+    const std::int64_t x = -i > a.rank() ? 1 : a[i], y = -i > b.rank() ? 1 : b[i];
+    if (x != y && x != 1 && y != 1) fail(argument, "a shape that broadcasts with " + a.text(), b.text());
+    extents.push_back(x == 1 ? y : x);
+  }
+  return Shape(extents);
+}
+
+inline Shape with_axis(const Shape& shape, int axis, std::int64_t extent) {
+  auto extents = shape.vector();
+  extents[std::size_t(axis)] = extent;
+  return Shape(extents);
+}
+
+struct Lanes {
+  std::int64_t outer = 1, extent = 1, inner = 1;
+};
+
+inline Lanes lanes(const Shape& shape, int axis) {
+  Lanes lanes;
+  lanes.extent = shape[axis];
+  for (int i = 0; i < axis; ++i) lanes.outer *= shape[i];
+  for (int i = axis + 1; i < shape.rank(); ++i) lanes.inner *= shape[i];
+  return lanes;
+}
+
+/// body(begin, end) over [0, count) in pieces of about `unit`.
+template <class F>
+void pieces(int threads, std::int64_t count, std::int64_t unit, F&& body) {
+  unit = std::max<std::int64_t>(unit, 1);
+  base::parallel(threads, (count + unit - 1) / unit, [&](std::int64_t i, int) { body(i * unit, std::min(count, (i + 1) * unit)); });
+}
+
+}  // namespace heed::ops
