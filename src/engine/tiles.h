@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine of attend(): packed keys and values, tiles of scores in cache, weights online.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "heed/attend.h"
+#include "kernel/table.h"
+
+namespace heed::engine {
+
+inline constexpr float infinity = std::numeric_limits<float>::infinity();
+inline constexpr float log2e = 1.44269504088896341f, ln2 = 0.693147180559945309f;
+inline constexpr int tile_rows = 96, tile_keys = 256, score_stride = tile_keys + 16;
+inline constexpr int tile_groups = tile_rows / kernel::group;
+
+/// Floats on a cache line's boundary, not initialised.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::int64_t count)
+      : data_(static_cast<float*>(::operator new(std::size_t(count > 0 ? count : 1) * sizeof(float), std::align_val_t(64)))) {}
+  float* get() const { return data_.get(); }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  struct Free {
+    void operator()(float* p) const { ::operator delete(p, std::align_val_t(64)); }
+  };
+  std::unique_ptr<float, Free> data_;
+};
+
+/// A view broadcast to (B, H, N, M): strides of 0 where it is stretched.
+struct Plane {
+  const void* data = nullptr;
+  std::int64_t b = 0, h = 0, n = 0, m = 0;
+  template <class T>
+  const T* at(std::int64_t ib, std::int64_t ih, std::int64_t in, std::int64_t im) const {
+    return static_cast<const T*>(data) + ib * b + ih * h + in * n + im * m;
+  }
+};
+
+/// A call, checked: what the loops need, with every default resolved.
+struct Call {
+  View q, k, v, out;
+  AttendOptions options;
+  AttendExtras extras;
+  Context context;
+  const kernel::Table* table = nullptr;
+  std::int64_t B = 0, N = 0, M = 0, H = 0, G = 0, D = 0, E = 0, share = 1;  ///< share: query heads that read one key head
+  float scale = 1;
+  bool softmax = true, plain = true;  ///< plain: no step between the scaled score and the weights but intervals of keys
+  Plane bias, mask, keep;
+  std::int64_t keys = tile_keys;  ///< of a tile
+  std::vector<std::int64_t> key_lengths, query_lengths;
+
+  std::int64_t tiles() const { return (M + keys - 1) / keys; }
+  std::int64_t value_panels() const { return (E + kernel::panel - 1) / kernel::panel; }
+  std::int64_t key_tile_floats() const { return keys * D; }
+  std::int64_t value_tile_floats() const { return keys * value_panels() * kernel::panel; }
+  bool has_sink() const { return options.sink.has_value() || options.weighting == Weighting::softmax_plus_one; }
+  /// The sink of a head in natural units.
+  float sink(std::int64_t h) const {
+    return options.sink ? static_cast<const float*>(options.sink->data)[h * options.sink->strides[0]] : 0.0f;
+  }
+};
+
+/// Throws heed::Error for everything that does not fit; touches no output.
+Call check(const View& q, const View& k, const View& v, const View* out, const AttendOptions& options, const AttendExtras& extras,
+           const Context& context);
+
+/// n elements of stride `stride` at element offset `offset` of a view, as f32.
+void read_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, float* to);
+void write_row(const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from);
+/// Keys [tile * keys, ...) of head g as [16-key panels][D][16] and [panels of E][keys][16], zeros after the last key.
+/// Returns whether every value is finite.
+bool pack_tile(const Call& call, std::int64_t b, std::int64_t g, std::int64_t tile, float* k, float* v, float* scratch);
+
+}  // namespace heed::engine
