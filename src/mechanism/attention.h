@@ -2,6 +2,7 @@
 // What the presets of exact attention share: its tensors, its options, its call.
 //   out = weigh(scale q k, capped, + bias - slope |p - j|, masked) v,   p = i + M - N
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -70,6 +71,40 @@ struct Attention : Mechanism {
     return o;
   }
 
+  /// Sequences that differ in their positions: the batch where lengths are given, else one.
+  std::int64_t sequences() const { return key_lengths.defined() || query_lengths.defined() ? q.extent(0) : 1; }
+  /// p of query i of sequence b.
+  std::int64_t position(std::int64_t b, std::int64_t i) const {
+    const auto length = [b](const Tensor& lengths, std::int64_t all) { return lengths.defined() ? lengths.data<std::int64_t>()[b * lengths.stride(0)] : all; };
+    return i + length(key_lengths, k.extent(1)) - length(query_lengths, q.extent(1));
+  }
+  /// value(p, j) for every pair: (sequences, N, M).
+  template <class T, class Value>
+  Tensor pairs(DType dtype, Value value) const {
+    const auto N = q.extent(1), M = k.extent(1);
+    Tensor table(dtype, {sequences(), N, M});
+    auto* at = table.data<T>();
+    for (std::int64_t b = 0; b < sequences(); ++b)
+      for (std::int64_t i = 0; i < N; ++i)
+        for (std::int64_t j = 0; j < M; ++j) *at++ = T(value(position(b, i), j));
+    return table;
+  }
+  /// The pairs where visible(p, j), and the given mask allows it; broadcasts to (B, H, N, M).
+  template <class Visible>
+  Tensor pair_mask(Visible visible) const {
+    const auto N = q.extent(1), M = k.extent(1);
+    const Tensor own = pairs<std::uint8_t>(DType::boolean, visible).reshape({sequences(), 1, N, M});
+    if (!mask.defined()) return own;
+    std::vector<std::int64_t> target{1, 1, 1, 1};
+    for (int axis = 1; axis <= mask.rank() && axis <= 4; ++axis) target[std::size_t(4 - axis)] = mask.extent(-axis);
+    const Shape both{std::max(target[0], sequences()), target[1], N, M};
+    const Tensor given = mask.broadcast(both).dense(), mine = own.broadcast(both).dense();
+    Tensor result(DType::boolean, both);
+    for (std::int64_t n = 0; n < result.count(); ++n)
+      result.data<std::uint8_t>()[n] = given.data<std::uint8_t>()[n] && mine.data<std::uint8_t>()[n];
+    return result;
+  }
+
   /// Fills out, and lse and weights where wanted.
   void attend(Ops& ops, const Tensor& queries, const Tensor& keys, const Tensor& values, const AttendOptions& o) {
     const auto B = queries.extent(0), N = queries.extent(1), H = queries.extent(2), M = keys.extent(1);
@@ -85,16 +120,6 @@ struct Attention : Mechanism {
 struct CausalAttention : Attention {
   CausalAttention() { causal = true; }
 };
-
-/// visible(p, j) for every pair, p = i + M - N: a mask that broadcasts over batch and heads.
-template <class Visible>
-Tensor pair_mask(std::int64_t N, std::int64_t M, Visible visible) {
-  Tensor mask(DType::boolean, {1, 1, N, M});
-  auto* at = mask.data<std::uint8_t>();
-  for (std::int64_t i = 0; i < N; ++i)
-    for (std::int64_t j = 0; j < M; ++j) *at++ = visible(i + M - N, j);
-  return mask;
-}
 
 /// 2^(-8 (h+1)/n) for the largest power of two n <= heads, then every second slope of the series of 2n (Press et al.).
 inline std::vector<float> alibi(std::int64_t heads) {

@@ -19,9 +19,7 @@ struct DilatedWindow : CausalAttention {
     d.param("weighting", weighting, "how scores become weights").one_of({"softmax", "sigmoid", "relu", "softmax_plus_one"});
   }
   void run(Ops& ops) override {
-    if (mask.defined()) fail("input mask", "none: this mechanism makes its own", "a tensor");
-    if (key_lengths.defined() || query_lengths.defined()) fail("input key_lengths", "none: the whole sequence", "a tensor");
-    mask = pair_mask(q.extent(1), k.extent(1), [&](auto p, auto j) {
+    mask = pair_mask([&](auto p, auto j) {
       return (!causal || j <= p) && (p - j) % dilation == 0 && std::abs(p - j) <= width * dilation;
     });
     attend(ops, q, k, v, attend_options());

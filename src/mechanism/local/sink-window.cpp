@@ -16,9 +16,7 @@ struct SinkWindow : CausalAttention {
   void run(Ops& ops) override {
     auto o = attend_options();
     const auto left = window[0], right = window[1];
-    if (o.mask) fail("input mask", "none: this mechanism makes its own", "a tensor");
-    if (o.key_lengths || o.query_lengths) fail("input key_lengths", "none: the whole sequence", "a tensor");
-    mask = pair_mask(q.extent(1), k.extent(1), [&](auto p, auto j) {
+    mask = pair_mask([&](auto p, auto j) {
       return (!causal || j <= p) && (right < 0 || j <= p + right) && (j < sinks || left < 0 || p - j <= left);
     });
     o.window_left = o.window_right = -1;

@@ -37,12 +37,8 @@ struct T5Bias : CausalAttention {
 
   void run(Ops& ops) override {
     if (max_distance <= num_buckets / (bidirectional ? 4 : 2)) fail("parameter max_distance", "more than the exact buckets", std::to_string(max_distance));
-    if (key_lengths.defined() || query_lengths.defined()) fail("input key_lengths", "none: the whole sequence", "a tensor");
-    const auto N = q.extent(1), M = k.extent(1), H = q.extent(2);
-    Tensor index(DType::i64, {N, M});
-    for (std::int64_t i = 0; i < N; ++i)
-      for (std::int64_t j = 0; j < M; ++j) index.data<std::int64_t>()[i * M + j] = bucket(j - (i + M - N));
-    const Tensor added = ops.embedding(table, index).permute({2, 0, 1}).dense().reshape({1, H, N, M});
+    const Tensor index = pairs<std::int64_t>(DType::i64, [this](auto p, auto j) { return bucket(j - p); });
+    const Tensor added = ops.embedding(table, index).permute({0, 3, 1, 2});
     auto o = attend_options();
     const Tensor total = bias.defined() ? ops.add(added, bias) : added;
     o.bias = total.view();
