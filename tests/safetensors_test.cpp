@@ -191,7 +191,8 @@ TEST_F(SafeTensorsTest, HeaderLength) {
 }
 
 TEST_F(SafeTensorsTest, NotJson) {
-  for (const char* header : {"[]", "1", "null", "\"x\"", "{", "{]", "{\"x\"}", "{}}", "{} x", " {}", "\xef\xbb\xbf{}", "{\"\xff\":1}", "{'x':1}",
+  for (const char* header : {"[]", "1", "null", "\"x\"", "{", "{]", "{\"x\"}", "{}}", "{} x", " {}", "\xef\xbb\xbf{}", "{\"\xff\":1}",
+                             "{'x':1}",
                              "{\"__metadata__\":{\"a\":1e999}}"}) {
     refused_header(header);
   }
@@ -238,13 +239,15 @@ TEST_F(SafeTensorsTest, Shapes) {
 }
 
 TEST_F(SafeTensorsTest, HugeShapeOfNoElements) {
-  EXPECT_NE(refused_header(R"({"x":{"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]}})").find("\"x\""), std::string::npos);
+  EXPECT_NE(refused_header(R"({"x":{"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]}})")
+                .find("\"x\""), std::string::npos);
 }
 
 TEST_F(SafeTensorsTest, Offsets) {
   put(framed(f32_2, "12345678"));
   EXPECT_EQ(read_safetensors(path()).tensors.at("x").count(), 2);
-  for (const char* offsets : {"0", "null", "{}", "[]", "[0]", "[0,8,8]", "[8,0]", "[-8,0]", "[0,-8]", "[0.0,8]", "[\"0\",\"8\"]", "[0,9]", "[0,7]",
+  for (const char* offsets : {"0", "null", "{}", "[]", "[0]", "[0,8,8]", "[8,0]", "[-8,0]", "[0,-8]", "[0.0,8]", "[\"0\",\"8\"]", "[0,9]",
+                              "[0,7]",
                               "[1,9]", "[8,16]", "[18446744073709551608,18446744073709551615]", "[18446744073709551615,7]"}) {
     refused_header(std::string(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":)") + offsets + "}}", "12345678");
   }

@@ -243,7 +243,8 @@ SafeTensors read_safetensors(const std::string& path) {
   for (const Entry& entry : entries) {
     if (entry.begin != reached) {
       fail(file + ": tensor " + in_quotes(entry.name) + ": data_offsets",
-           "a begin of " + std::to_string(reached) + ", where the tensor before it ends (no overlaps, no holes)", std::to_string(entry.begin));
+           "a begin of " + std::to_string(reached) + ", where the tensor before it ends (no overlaps, no holes)",
+           std::to_string(entry.begin));
     }
     reached = entry.end;
   }
