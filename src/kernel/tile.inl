@@ -121,15 +121,13 @@ void value(const float* p, std::int64_t ldp, const float* v, std::int64_t stride
   const auto pass = [&](auto vectors) {
     for (int g = 0; g < groups; ++g) {
       if (first[g] >= last[g]) continue;
-      product<decltype(vectors)::count>(smaller(rows - g * group, group), p + g * group * ldp + first[g], ldp,
+      product<decltype(vectors)::value>(smaller(rows - g * group, group), p + g * group * ldp + first[g], ldp,
                                         v + at * stride + first[g] * panel, stride, last[g] - first[g], out + g * group * ldo + at * panel,
                                         ldo, true);
     }
   };
-  struct Wide { static constexpr int count = wide_panels * panel_vectors; };
-  struct Narrow { static constexpr int count = panel_vectors; };
-  for (; at + wide_panels <= panels; at += wide_panels) pass(Wide{});
-  for (; at < panels; ++at) pass(Narrow{});
+  for (; at + wide_panels <= panels; at += wide_panels) pass(std::integral_constant<int, wide_panels * panel_vectors>{});
+  for (; at < panels; ++at) pass(std::integral_constant<int, panel_vectors>{});
 }
 
 /// 2^x for x <= 0: x = n + f, |f| <= 1/2, a polynomial of degree 6 for 2^f (relative error 2e-9), n added to the exponent.

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+// attend() against a double loop in double, over random shapes, strides and options.
+#include "heed/attend.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "base/float16.h"
+#include "kernel/table.h"
+
+namespace heed {
+namespace {
+
+constexpr double inf = std::numeric_limits<double>::infinity();
+
+float get(const View& view, std::initializer_list<std::int64_t> index) {
+  std::int64_t at = 0;
+  int axis = 0;
+  for (const std::int64_t i : index) at += i * view.stride(axis++);
+  switch (view.dtype) {
+    case DType::f32: return static_cast<const float*>(view.data)[at];
+    case DType::bf16: return base::from_bf16(static_cast<const std::uint16_t*>(view.data)[at]);
+    case DType::f16: return base::from_f16(static_cast<const std::uint16_t*>(view.data)[at]);
+    case DType::i64: return float(static_cast<const std::int64_t*>(view.data)[at]);
+    default: return static_cast<const bool*>(view.data)[at];
+  }
+}
+/// With numpy's broadcasting to four axes.
+float spread(const View& view, std::array<std::int64_t, 4> index) {
+  std::int64_t at = 0;
+  for (int a = 0; a < view.rank(); ++a)
+    if (view.extent(a) > 1) at += index[std::size_t(a + 4 - view.rank())] * view.stride(a);
+  return view.dtype == DType::boolean ? static_cast<const bool*>(view.data)[at] : static_cast<const float*>(view.data)[at];
+}
+
+class Random {
+ public:
+  explicit Random(unsigned seed) : engine_(seed) {}
+  int whole(int low, int high) { return std::uniform_int_distribution<int>(low, high)(engine_); }
+  bool chance(int percent) { return whole(1, 100) <= percent; }
+  float normal() { return std::normal_distribution<float>()(engine_); }
+  Tensor floats(const Shape& shape, DType dtype = DType::f32) {
+    std::vector<float> values(std::size_t(shape.count()));
+    for (float& x : values) x = normal();
+    const Tensor t = Tensor::of(values, shape);
+    return dtype == DType::f32 ? t : t.to(dtype);
+  }
+  Tensor bools(const Shape& shape, int percent) {
+    const Tensor t(DType::boolean, shape);
+    for (std::int64_t i = 0; i < shape.count(); ++i) t.data<bool>()[i] = chance(percent);
+    return t;
+  }
+  Tensor lengths(std::int64_t n, std::int64_t most) {
+    const Tensor t(DType::i64, Shape{n});
+    for (std::int64_t i = 0; i < n; ++i) t.data<std::int64_t>()[i] = whole(0, int(most));
+    return t;
+  }
+  /// (a, b, c, d) whose memory is in another order of axes.
+  Tensor permuted(std::int64_t a, std::int64_t b, std::int64_t c, std::int64_t d, DType dtype) {
+    switch (whole(0, 3)) {
+      case 0: return floats(Shape{a, b, c, d}, dtype);
+      case 1: return floats(Shape{a, c, b, d}, dtype).permute({0, 2, 1, 3});
+      case 2: return floats(Shape{a, d, c, b}, dtype).permute({0, 3, 2, 1});
+      default: return floats(Shape{a, b, c, d + 3}, dtype).slice(3, 2, d);
+    }
+  }
+  /// Some axes of extent 1, or missing in front.
+  Shape part(std::vector<std::int64_t> extents) {
+    for (auto& e : extents)
+      if (chance(40)) e = 1;
+    extents.erase(extents.begin(), extents.begin() + whole(0, 2));
+    return Shape(extents);
+  }
+
+ private:
+  std::mt19937 engine_;
+};
+
+struct Case {
+  Tensor q, k, v;
+  AttendOptions options;
+  std::vector<Tensor> kept;
+  const View& keep(Tensor t) {
+    kept.push_back(std::move(t));
+    return kept.back().view();
+  }
+};
+
+struct Result {
+  std::vector<double> out, lse, row_max, columns, weights;
+};
+
+Result reference(const Case& c) {
+  const AttendOptions& o = c.options;
+  const std::int64_t B = c.q.extent(0), N = c.q.extent(1), H = c.q.extent(2), D = c.q.extent(3), M = c.k.extent(1), G = c.k.extent(2),
+                     E = c.v.extent(3);
+  Result r;
+  r.out.assign(std::size_t(B * N * H * E), 0);
+  r.lse.assign(std::size_t(B * H * N), -inf);
+  r.row_max.assign(std::size_t(B * H * N), -inf);
+  r.columns.assign(std::size_t(B * H * M), 0);
+  r.weights.assign(std::size_t(B * H * N * M), 0);
+  const bool softmax = o.weighting == Weighting::softmax || o.weighting == Weighting::softmax_plus_one;
+  for (std::int64_t b = 0; b < B; ++b)
+    for (std::int64_t h = 0; h < H; ++h)
+      for (std::int64_t i = 0; i < N; ++i) {
+        const std::int64_t g = h / (H / G), nk = o.key_lengths ? std::int64_t(get(*o.key_lengths, {b})) : M,
+                           nq = o.query_lengths ? std::int64_t(get(*o.query_lengths, {b})) : N, p = i + nk - nq;
+        std::vector<double> s(std::size_t(M), -inf);
+        double top = -inf, sum = 0;
+        for (std::int64_t j = 0; j < nk && i < nq; ++j) {
+          double x = 0;
+          for (std::int64_t d = 0; d < D; ++d) x += double(get(c.q, {b, i, h, d})) * get(c.k, {b, j, g, d});
+          x *= o.scale ? *o.scale : 1 / std::sqrt(double(D));
+          if (o.softcap > 0) x = o.softcap * std::tanh(x / o.softcap);
+          if (o.bias) x += spread(*o.bias, {b, h, i, j});
+          if (o.alibi_slopes) x -= double(get(*o.alibi_slopes, {h})) * double(std::abs(p - j));
+          if (o.causal && j > p) continue;
+          if (o.window_left >= 0 && j < p - o.window_left) continue;
+          if (o.window_right >= 0 && j > p + o.window_right) continue;
+          if (o.mask && !spread(*o.mask, {b, h, i, j})) continue;
+          if (o.blocks && !spread(o.blocks->keep, {b, h, i / o.blocks->query_block, j / o.blocks->key_block})) continue;
+          s[std::size_t(j)] = x;
+          top = std::max(top, x);
+        }
+        const std::size_t row = std::size_t((b * H + h) * N + i);
+        r.row_max[row] = top;
+        const bool sunk = o.sink || o.weighting == Weighting::softmax_plus_one;
+        const double sink = o.sink ? get(*o.sink, {h}) : 0, reference = std::max(top, sunk ? sink : -inf);
+        for (const double x : s) sum += x == -inf ? 0 : std::exp(x - reference);
+        if (sunk) sum += std::exp(sink - reference);
+        if (sum > 0) r.lse[row] = reference + std::log(sum);
+        for (std::int64_t j = 0; j < M; ++j) {
+          const double x = s[std::size_t(j)];
+          if (x == -inf) continue;
+          const double w = softmax                               ? std::exp(x - reference) / sum
+                           : o.weighting == Weighting::sigmoid ? 1 / (1 + std::exp(-x))
+                                                                 : std::max(x, 0.0) / double(nk);
+          r.weights[row * std::size_t(M) + std::size_t(j)] = w;
+          r.columns[std::size_t((b * H + h) * M + j)] += w;
+          for (std::int64_t e = 0; e < E; ++e) r.out[std::size_t(((b * N + i) * H + h) * E + e)] += w * double(get(c.v, {b, j, g, e}));
+        }
+      }
+  return r;
+}
+
+std::vector<Isa> isas() {
+  std::vector<Isa> result;
+  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx, Isa::avx512_bf16_emulated, Isa::amx_emulated})
+    if (runs_here(isa)) result.push_back(isa);
+  return result;
+}
+
+Tensor spoiled(DType dtype, const Shape& shape) {
+  const Tensor t(dtype, shape);
+  std::memset(t.data<char>(), 0xff, std::size_t(shape.count()) * size_of(dtype));  // NaN in each of the float types
+  return t;
+}
+
+void expect_near(const char* what, const View& got, const std::vector<double>& want, double tolerance) {
+  std::int64_t at = 0;
+  const Shape& s = got.shape;
+  const std::int64_t last = s.rank() > 3 ? s[3] : 1;
+  for (std::int64_t a = 0; a < s[0]; ++a)
+    for (std::int64_t b = 0; b < s[1]; ++b)
+      for (std::int64_t c = 0; c < s[2]; ++c)
+        for (std::int64_t d = 0; d < last; ++d, ++at) {
+          const float x = s.rank() > 3 ? get(got, {a, b, c, d}) : get(got, {a, b, c});
+          const double y = want[std::size_t(at)];
+          if (y == -inf ? x == -inf : std::abs(x - y) <= tolerance * (1 + std::abs(y))) continue;
+          FAIL() << what << " at " << a << ' ' << b << ' ' << c << ' ' << d << ": " << x << ", expected " << y << " within " << tolerance;
+        }
+}
+
+void compare(const Case& c, Isa isa, bool f32_out, bool with_second_pass) {
+  const std::int64_t B = c.q.extent(0), N = c.q.extent(1), H = c.q.extent(2), M = c.k.extent(1), E = c.v.extent(3);
+  const bool softmax = c.options.weighting == Weighting::softmax || c.options.weighting == Weighting::softmax_plus_one;
+  const Result want = reference(c);
+  // Scores are sums of D products of order 1 (scaled by 1/sqrt(D)) plus options of order 10: eps * their size * sqrt(length).
+  const double eps = 1.2e-7, tolerance = eps * (64 + 8 * std::sqrt(double(c.q.extent(3)) + double(M) + double(N)) * 4);
+  const DType dtype = f32_out ? DType::f32 : c.q.dtype();
+  const double rounding = dtype == DType::bf16 ? 1.0 / 256 : dtype == DType::f16 ? 1.0 / 2048 : 0;
+  std::vector<Tensor> first;
+  for (const int threads : {1, 2}) {
+    std::vector<Tensor> outs{spoiled(dtype, Shape{B, H, N, E}).permute({0, 2, 1, 3}), spoiled(DType::f32, Shape{B, H, N}),
+                             spoiled(DType::f32, Shape{B, H, N}), spoiled(DType::f32, Shape{B, H, M}), spoiled(DType::f32, Shape{B, H, N, M})};
+    AttendExtras extras;
+    if (softmax) extras.lse = outs[1].view(), extras.row_max = outs[2].view();
+    if (with_second_pass) extras.column_sums = outs[3].view(), extras.weights = outs[4].view();
+    Context context;
+    context.threads = threads, context.isa = isa;
+    attend(c.q, c.k, c.v, outs[0], c.options, extras, context);
+    if (threads == 1) {
+      first = outs;
+      expect_near("out", outs[0], want.out, tolerance + rounding);
+      if (softmax) expect_near("lse", outs[1], want.lse, tolerance), expect_near("row_max", outs[2], want.row_max, tolerance);
+      if (with_second_pass)
+        expect_near("column_sums", outs[3], want.columns, tolerance), expect_near("weights", outs[4], want.weights, tolerance);
+    } else {
+      for (std::size_t t = 0; t < outs.size(); ++t) {
+        const std::size_t bytes = std::size_t(outs[t].count()) * size_of(outs[t].dtype());
+        const bool same = bytes == 0 || std::memcmp(first[t].view().data, outs[t].view().data, bytes) == 0;
+        EXPECT_TRUE(same) << "threads change output " << t;
+      }
+    }
+  }
+}
+
+Case random_case(Random& r) {
+  Case c;
+  const DType dtype = std::array{DType::f32, DType::f32, DType::bf16, DType::f16}[std::size_t(r.whole(0, 3))];
+  const auto length = [&] { return r.chance(10) ? r.whole(0, 1) : r.chance(20) ? r.whole(250, 300) : r.whole(1, 100); };
+  const int B = r.whole(1, 2), G = r.whole(1, 2), H = G * r.whole(1, 3), D = r.whole(1, 80), E = r.whole(1, 80);
+  const int N = r.chance(30) ? r.whole(1, 7) : length(), M = r.chance(5) ? 1300 : length();
+  c.q = r.permuted(B, N, H, D, dtype), c.k = r.permuted(B, M, G, D, dtype), c.v = r.permuted(B, M, G, E, dtype);
+  AttendOptions& o = c.options;
+  c.kept.reserve(10);
+  o.weighting = Weighting(r.whole(0, 3));
+  o.causal = r.chance(40);
+  if (r.chance(30)) o.window_left = r.whole(0, 60);
+  if (r.chance(20)) o.window_right = r.whole(0, 60);
+  if (r.chance(30)) o.scale = 0.1f * float(r.whole(-5, 5)) / std::sqrt(float(D)) * 4;
+  if (r.chance(25)) o.softcap = float(r.whole(1, 20)) * 0.5f;
+  if (r.chance(25)) o.bias = c.keep(r.floats(r.part({B, H, N, M})));
+  if (r.chance(25)) o.mask = c.keep(r.bools(r.part({B, H, N, M}), 70));
+  if (r.chance(20)) o.alibi_slopes = c.keep(r.floats(Shape{H}));
+  if (o.weighting == Weighting::softmax && r.chance(40)) o.sink = c.keep(r.floats(Shape{H}));
+  if (r.chance(25)) o.key_lengths = c.keep(r.lengths(B, M));
+  if (r.chance(25)) o.query_lengths = c.keep(r.lengths(B, N));
+  if (r.chance(25)) {
+    const int rows = r.whole(1, 70), columns = r.whole(1, 70);
+    o.blocks = BlockMask{c.keep(r.bools(r.part({B, H, (N + rows - 1) / rows, (M + columns - 1) / columns}), 60)), rows, columns};
+  }
+  return c;
+}
+
+TEST(Attend, AgreesWithADoubleLoop) {
+  for (unsigned seed = 0; seed < 150 && !::testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Random r(seed);
+    const Case c = random_case(r);
+    for (const Isa isa : isas()) compare(c, isa, r.chance(50), r.chance(50));
+  }
+}
+
+TEST(Attend, LongCallsCrossTiles) {
+  Random r(7);
+  for (const bool causal : {false, true}) {
+    Case c{r.floats({1, 600, 2, 64}), r.floats({1, 700, 1, 64}), r.floats({1, 700, 1, 96}), {}, {}};
+    c.options.causal = causal;
+    compare(c, default_isa(), true, true);
+  }
+}
+
+TEST(Attend, LatentHeadsAreWide) {
+  Random r(8);
+  const Case c{r.floats({1, 3, 4, 576}), r.floats({1, 40, 1, 576}), r.floats({1, 40, 1, 512}), {}, {}};
+  compare(c, default_isa(), true, false);
+}
+
+TEST(Attend, NothingToSeeGivesZeros) {
+  Random r(9);
+  Case c{r.floats({1, 9, 2, 8}), r.floats({1, 5, 2, 8}), r.floats({1, 5, 2, 8}), {}, {}};
+  c.options.mask = c.keep(r.bools({1, 1, 1, 1}, 0));
+  compare(c, default_isa(), true, true);
+  c.options.mask.reset();
+  c.options.causal = true;  // the first four queries stand before the first key
+  compare(c, default_isa(), true, true);
+}
+
+TEST(Attend, NaNStaysInItsRow) {
+  for (const std::int64_t n : {3, 40}) {
+    Random r(10);
+    const Tensor q = r.floats({1, n, 1, 16}), k = r.floats({1, 300, 1, 16}), v = r.floats({1, 300, 1, 20});
+    q.data<float>()[2 * 16 + 5] = std::nanf("");
+    for (int e = 0; e < 20; ++e) v.data<float>()[299 * 20 + e] = std::nanf("");  // only the last query sees it
+    const Tensor out = spoiled(DType::f32, Shape{1, n, 1, 20});
+    AttendOptions o;
+    o.causal = true;
+    attend(q, k, v, out, o);
+    for (std::int64_t i = 0; i < n; ++i)
+      for (int e = 0; e < 20; ++e) EXPECT_EQ(std::isnan(out.data<float>()[i * 20 + e]), i == 2 || i == n - 1) << i;
+  }
+}
+
+TEST(Attend, InfiniteScoresOfMasksAreGuarded) {
+  Random r(11);
+  const Tensor q = r.floats({1, 10, 1, 4}), k = r.floats({1, 10, 1, 4}), v = r.floats({1, 10, 1, 4});
+  const Tensor bias(DType::f32, Shape{1});
+  bias.data<float>()[0] = -std::numeric_limits<float>::infinity();
+  const Tensor out = spoiled(DType::f32, Shape{1, 10, 1, 4});
+  AttendOptions o;
+  o.bias = bias.view();
+  attend(q, k, v, out, o);
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(out.data<float>()[i], 0.0f);
+}
+
+template <class F>
+std::string message(F f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(Attend, SaysWhatIsWrong) {
+  Random r(12);
+  const Tensor q = r.floats({1, 4, 2, 8}), k = r.floats({1, 6, 1, 8}), v = r.floats({1, 6, 1, 5}), out = Tensor::zeros(DType::f32, {1, 4, 2, 5});
+  const auto starts = [&](const std::string& argument, const View& q, const View& k, const View& v, const View& out, const AttendOptions& o = {},
+                          const AttendExtras& e = {}, const Context& c = {}) {
+    const std::string text = message([&] { attend(q, k, v, out, o, e, c); });
+    EXPECT_EQ(text.substr(0, argument.size() + 1), argument + ":") << text;
+  };
+  starts("q", r.floats({4, 2, 8}), k, v, out);
+  starts("q", Tensor::zeros(DType::i64, {1, 4, 2, 8}), k, v, out);
+  starts("k", q, r.floats({1, 6, 1, 7}), v, out);
+  starts("k", r.floats({1, 4, 3, 8}), r.floats({1, 6, 2, 8}), r.floats({1, 6, 2, 5}), out);
+  starts("k", q, k.to(DType::bf16), v, out);
+  starts("v", q, k, r.floats({1, 7, 1, 5}), out);
+  starts("out", q, k, v, Tensor::zeros(DType::f32, {1, 4, 2, 6}));
+  starts("out", q, k, v, Tensor::zeros(DType::bf16, {1, 4, 2, 5}));
+  AttendOptions o;
+  o.scale = std::nanf("");
+  starts("scale", q, k, v, out, o);
+  o = {}, o.softcap = -1;
+  starts("softcap", q, k, v, out, o);
+  o = {}, o.window_left = -2;
+  starts("window_left", q, k, v, out, o);
+  const Tensor sink = r.floats({2});
+  o = {}, o.sink = sink.view(), o.weighting = Weighting::sigmoid;
+  starts("sink", q, k, v, out, o);
+  o.weighting = Weighting::softmax_plus_one;
+  starts("sink", q, k, v, out, o);
+  const Tensor bias = r.floats({3, 6});
+  o = {}, o.bias = bias.view();
+  starts("bias", q, k, v, out, o);
+  const Tensor lengths(DType::i64, Shape{1});
+  lengths.data<std::int64_t>()[0] = 7;
+  o = {}, o.key_lengths = lengths.view();
+  starts("key_lengths", q, k, v, out, o);
+  o = {}, o.weighting = Weighting::relu;
+  const Tensor lse = Tensor::zeros(DType::f32, {1, 2, 4});
+  AttendExtras e;
+  e.lse = lse.view();
+  starts("lse", q, k, v, out, o, e);
+  Context c;
+  c.threads = -1;
+  starts("context.threads", q, k, v, out, {}, {}, c);
+  for (std::int64_t i = 0; i < out.count(); ++i) EXPECT_EQ(out.data<float>()[i], 0.0f);
+}
+
+TEST(Attend, SaysWhatItRuns) {
+  Random r(13);
+  const Tensor q = r.floats({1, 4, 2, 8}), k = r.floats({1, 6, 1, 8});
+  EXPECT_EQ(why(q, k, k).substr(0, 6), "tiles/");
+}
+
+}  // namespace
+}  // namespace heed
