@@ -33,11 +33,15 @@ class Tokenizer {
 
   /// Ids of the text; nothing (no bos) is added. With `special`, the special tokens' own
   /// spelling in the text becomes their id, the longest first; without it, it is plain text.
-  /// A byte that the vocabulary has no token for is an Error.
+  /// A byte that the vocabulary has no token for is left out, as in Hugging Face's tokenizers
+  /// (SmolLM2's lacks 21, such as 0x04 and 0xFF): `covers` tells.
   std::vector<int> encode(std::string_view utf8, bool special = false) const;
 
   /// The ids' bytes. One id's bytes may be a part of a UTF-8 character.
   std::string decode(std::span<const int> ids) const;
+
+  /// Whether every byte of the text has a token, so that decode(encode(text)) is the text.
+  bool covers(std::string_view text) const;
 
   const Vocabulary& vocabulary() const;
   int size() const;

@@ -312,13 +312,17 @@ struct Tokenizer::Tables {
         return rank != other.rank ? rank > other.rank : left > other.left;
       }
     };
-    const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(text.size());
-    std::vector<Symbol> symbols(text.size());
-    for (std::ptrdiff_t i = 0; i < count; ++i) {
-      const unsigned byte = static_cast<unsigned char>(text[i]);
-      if (byte_id[byte] < 0) fail("text", "bytes that the vocabulary has tokens for", "byte " + std::to_string(byte));
-      symbols[i] = {byte_id[byte], i - 1, i + 1 < count ? i + 1 : -1};
+    // A byte without a token is left out, and its neighbours meet: as the reference does.
+    std::vector<Symbol> symbols;
+    symbols.reserve(text.size());
+    for (const char c : text) {
+      const int id = byte_id[static_cast<unsigned char>(c)];
+      const std::ptrdiff_t here = static_cast<std::ptrdiff_t>(symbols.size());
+      if (id >= 0) symbols.push_back({id, here - 1, here + 1});
     }
+    if (symbols.empty()) return;
+    symbols.back().after = -1;
+    const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(symbols.size());
     std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
     const auto offer = [&](std::ptrdiff_t left) {
       if (left < 0 || symbols[left].after < 0) return;
@@ -341,7 +345,7 @@ struct Tokenizer::Tables {
       offer(left.before);
       offer(best.left);
     }
-    for (std::ptrdiff_t i = 0; i >= 0 && i < count; i = symbols[i].after) out.push_back(symbols[i].id);
+    for (std::ptrdiff_t i = 0; i >= 0; i = symbols[i].after) out.push_back(symbols[i].id);
   }
 
   // The special token that starts at byte `at`, or -1.
@@ -397,6 +401,11 @@ std::string Tokenizer::decode(std::span<const int> ids) const {
     text += tables_->bytes[id];
   }
   return text;
+}
+
+bool Tokenizer::covers(std::string_view text) const {
+  return std::all_of(text.begin(), text.end(),
+                     [&](char c) { return tables_->byte_id[static_cast<unsigned char>(c)] >= 0; });
 }
 
 const Vocabulary& Tokenizer::vocabulary() const { return tables_->vocabulary; }
