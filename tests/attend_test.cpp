@@ -176,7 +176,7 @@ void expect_near(const char* what, const View& got, const std::vector<double>& w
         }
 }
 
-void compare(const Case& c, Isa isa, bool f32_out, bool with_second_pass) {
+void compare(const Case& c, const std::vector<Isa>& isas, bool f32_out, bool with_second_pass) {
   const std::int64_t B = c.q.extent(0), N = c.q.extent(1), H = c.q.extent(2), M = c.k.extent(1), E = c.v.extent(3);
   const bool softmax = c.options.weighting == Weighting::softmax || c.options.weighting == Weighting::softmax_plus_one;
   const Result want = reference(c);
@@ -185,14 +185,15 @@ void compare(const Case& c, Isa isa, bool f32_out, bool with_second_pass) {
   const DType dtype = f32_out ? DType::f32 : c.q.dtype();
   const double rounding = dtype == DType::bf16 ? 1.0 / 256 : dtype == DType::f16 ? 1.0 / 2048 : 0;
   std::vector<Tensor> first;
-  for (const int threads : {1, 2}) {
+  for (std::size_t run = 0; run < 2 * isas.size(); ++run) {
+    const int threads = 1 + int(run % 2);
     std::vector<Tensor> outs{spoiled(dtype, Shape{B, H, N, E}).permute({0, 2, 1, 3}), spoiled(DType::f32, Shape{B, H, N}),
                              spoiled(DType::f32, Shape{B, H, N}), spoiled(DType::f32, Shape{B, H, M}), spoiled(DType::f32, Shape{B, H, N, M})};
     AttendExtras extras;
     if (softmax) extras.lse = outs[1].view(), extras.row_max = outs[2].view();
     if (with_second_pass) extras.column_sums = outs[3].view(), extras.weights = outs[4].view();
     Context context;
-    context.threads = threads, context.isa = isa;
+    context.threads = threads, context.isa = isas[run / 2];
     attend(c.q, c.k, c.v, outs[0], c.options, extras, context);
     if (threads == 1) {
       first = outs;
@@ -243,33 +244,33 @@ TEST(Attend, AgreesWithADoubleLoop) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Random r(seed);
     const Case c = random_case(r);
-    for (const Isa isa : isas()) compare(c, isa, r.chance(50), r.chance(50));
+    compare(c, isas(), r.chance(50), r.chance(50));
   }
 }
 
 TEST(Attend, LongCallsCrossTiles) {
   Random r(7);
   for (const bool causal : {false, true}) {
-    Case c{r.floats({1, 600, 2, 64}), r.floats({1, 700, 1, 64}), r.floats({1, 700, 1, 96}), {}, {}};
+    Case c{r.floats({1, 200, 2, 24}), r.floats({1, 530, 1, 24}), r.floats({1, 530, 1, 40}), {}, {}};
     c.options.causal = causal;
-    compare(c, default_isa(), true, true);
+    compare(c, {default_isa()}, true, true);
   }
 }
 
 TEST(Attend, LatentHeadsAreWide) {
   Random r(8);
   const Case c{r.floats({1, 3, 4, 576}), r.floats({1, 40, 1, 576}), r.floats({1, 40, 1, 512}), {}, {}};
-  compare(c, default_isa(), true, false);
+  compare(c, {default_isa()}, true, false);
 }
 
 TEST(Attend, NothingToSeeGivesZeros) {
   Random r(9);
   Case c{r.floats({1, 9, 2, 8}), r.floats({1, 5, 2, 8}), r.floats({1, 5, 2, 8}), {}, {}};
   c.options.mask = c.keep(r.bools({1, 1, 1, 1}, 0));
-  compare(c, default_isa(), true, true);
+  compare(c, {default_isa()}, true, true);
   c.options.mask.reset();
   c.options.causal = true;  // the first four queries stand before the first key
-  compare(c, default_isa(), true, true);
+  compare(c, {default_isa()}, true, true);
 }
 
 TEST(Attend, NaNStaysInItsRow) {

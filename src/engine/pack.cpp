@@ -47,23 +47,21 @@ bool pack_tile(const Call& call, std::int64_t b, std::int64_t g, std::int64_t ti
         std::memset(row, 0, std::size_t(D) * sizeof(float));
       }
     }
-    float* to = k + j * D;
-    for (std::int64_t d = 0; d < D; ++d)
-      for (std::int64_t i = 0; i < P; ++i) to[d * P + i] = scratch[i * D + d];
+    call.table->transpose(scratch, D, k + j * D);
   }
-  float odd = 0;  // 0 * x is NaN for what is not finite
+  bool finite = true;
   std::memset(scratch, 0, std::size_t(width) * sizeof(float));
   for (std::int64_t j = 0; j < call.keys; ++j) {
     if (j < count) {
       const auto& s = call.v.strides;
       read_row(*call.table, call.v, b * s[0] + (begin + j) * s[1] + g * s[2], s[3], E, scratch);
-      for (std::int64_t e = 0; e < E; ++e) odd += 0.0f * scratch[e];
+      finite &= call.table->finite(scratch, width);
     } else if (j == count) {
       std::memset(scratch, 0, std::size_t(width) * sizeof(float));
     }
     for (std::int64_t e = 0; e < width; e += P) std::memcpy(v + e * call.keys + j * P, scratch + e, P * sizeof(float));
   }
-  return odd == 0.0f;
+  return finite;
 }
 
 }  // namespace heed::engine

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+// g++ 12 warns about its own headers.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 
 #include <cstdint>

@@ -32,6 +32,10 @@ struct Table {
   void (*sigmoid)(float* x, std::int64_t n);
   /// x = max(x, 0) * factor.
   void (*relu)(float* x, std::int64_t n, float factor);
+  /// 16 rows of n numbers, dense, to [n][16].
+  void (*transpose)(const float* from, std::int64_t n, float* to);
+  /// Whether n numbers, a multiple of 16, are neither infinite nor NaN.
+  bool (*finite)(const float* x, std::int64_t n);
   /// Dense 16-bit floats to f32.
   void (*widen_f16)(const std::uint16_t* from, std::int64_t n, float* to);
   void (*widen_bf16)(const std::uint16_t* from, std::int64_t n, float* to);

@@ -223,6 +223,47 @@ void relu(float* x, std::int64_t n, float factor) {
   map(x, n, [f](V y) { return mul(max(zero(), y), f); });
 }
 
+/// 8 x 8 at a time: pairs, quads, halves.
+void transpose(const float* from, std::int64_t n, float* to) {
+  std::int64_t d = 0;
+  for (; d + 8 <= n; d += 8) {
+    for (int half = 0; half < panel; half += 8) {
+      const float* p = from + half * n + d;
+      float* o = to + d * panel + half;
+      const __m256 a = _mm256_loadu_ps(p), b = _mm256_loadu_ps(p + n), c = _mm256_loadu_ps(p + 2 * n), e = _mm256_loadu_ps(p + 3 * n);
+      const __m256 f = _mm256_loadu_ps(p + 4 * n), g = _mm256_loadu_ps(p + 5 * n), h = _mm256_loadu_ps(p + 6 * n), i = _mm256_loadu_ps(p + 7 * n);
+      const auto quads = [&](__m256 w, __m256 x, __m256 y, __m256 z, __m256& r0, __m256& r1, __m256& r2, __m256& r3) {
+        const __m256 wx = _mm256_unpacklo_ps(w, x), WX = _mm256_unpackhi_ps(w, x), yz = _mm256_unpacklo_ps(y, z), YZ = _mm256_unpackhi_ps(y, z);
+        r0 = _mm256_shuffle_ps(wx, yz, 0x44), r1 = _mm256_shuffle_ps(wx, yz, 0xee);
+        r2 = _mm256_shuffle_ps(WX, YZ, 0x44), r3 = _mm256_shuffle_ps(WX, YZ, 0xee);
+      };
+      __m256 l0, l1, l2, l3, h0, h1, h2, h3;
+      quads(a, b, c, e, l0, l1, l2, l3);
+      quads(f, g, h, i, h0, h1, h2, h3);
+      _mm256_storeu_ps(o, _mm256_permute2f128_ps(l0, h0, 0x20));
+      _mm256_storeu_ps(o + panel, _mm256_permute2f128_ps(l1, h1, 0x20));
+      _mm256_storeu_ps(o + 2 * panel, _mm256_permute2f128_ps(l2, h2, 0x20));
+      _mm256_storeu_ps(o + 3 * panel, _mm256_permute2f128_ps(l3, h3, 0x20));
+      _mm256_storeu_ps(o + 4 * panel, _mm256_permute2f128_ps(l0, h0, 0x31));
+      _mm256_storeu_ps(o + 5 * panel, _mm256_permute2f128_ps(l1, h1, 0x31));
+      _mm256_storeu_ps(o + 6 * panel, _mm256_permute2f128_ps(l2, h2, 0x31));
+      _mm256_storeu_ps(o + 7 * panel, _mm256_permute2f128_ps(l3, h3, 0x31));
+    }
+  }
+  for (; d < n; ++d)
+    for (int i = 0; i < panel; ++i) to[d * panel + i] = from[i * n + d];
+}
+
+/// 0 * x is NaN for what is not finite.
+bool finite(const float* x, std::int64_t n) {
+  V sum = zero();
+  for (std::int64_t i = 0; i < n; i += width) sum = fma(zero(), load(x + i), sum);
+  float lanes[width], total = 0;
+  store(lanes, sum);
+  for (float y : lanes) total += y;
+  return total == 0;
+}
+
 void widen_f16(const std::uint16_t* from, std::int64_t n, float* to) {
   std::int64_t i = 0;
   for (; i + width <= n; i += width) store(to + i, from_half(from + i));
@@ -243,5 +284,5 @@ void widen_bf16(const std::uint16_t* from, std::int64_t n, float* to) {
 }
 
 constexpr Table make_table(const char* name) {
-  return {name, score, value, max_of, exp2_sum, scale, softcap, sigmoid, relu, widen_f16, widen_bf16};
+  return {name, score, value, max_of, exp2_sum, scale, softcap, sigmoid, relu, transpose, finite, widen_f16, widen_bf16};
 }
