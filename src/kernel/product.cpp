@@ -56,8 +56,9 @@ void pack(const float* from, std::int64_t lane, std::int64_t step, std::int64_t 
     if (lane == 1) {
       for (std::int64_t p = 0; p < k; ++p) std::copy(source + p * step, source + p * step + here, to + p * width);
     } else {
-      for (std::int64_t l = 0; l < here; ++l)
-        for (std::int64_t p = 0; p < k; ++p) to[p * width + l] = source[l * lane + p * step];
+      for (std::int64_t p = 0; p < k; p += 16)  // a cache line of each lane at a time
+        for (std::int64_t l = 0; l < here; ++l)
+          for (std::int64_t e = p; e < std::min(p + 16, k); ++e) to[e * width + l] = source[l * lane + e * step];
     }
   }
 }
