@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Heads of a projection, and scores indexed by distance.
+#pragma once
+#include <array>
+#include <memory>
+#include <utility>
+
+#include "heed/attend.h"
+#include "mechanism/mechanism.h"
+#include "ops/ops.h"
+
+namespace heed::mechanism {
+
+/// (B, N, H*D) -> (B, N, H, D).
+inline Tensor split_heads(const Tensor& x, std::int64_t heads) {
+  if (heads < 1 || x.extent(2) % heads) fail("heads", "a divisor of " + std::to_string(x.extent(2)), std::to_string(heads));
+  return x.reshape({x.extent(0), x.extent(1), heads, x.extent(2) / heads});
+}
+
+/// (B, N, H, D) -> (B, N, H*D).
+inline Tensor join_heads(const Tensor& x) { return x.reshape({x.extent(0), x.extent(1), x.extent(2) * x.extent(3)}); }
+
+/// out[b, h, i, j] = x[b, h] at element offset + i step_i + j step_j of the last two axes: no copy. x is dense.
+inline Tensor skew(const Tensor& x, const Shape& shape, std::int64_t offset, std::int64_t step_i, std::int64_t step_j) {
+  View view = x;
+  view.data = x.data<float>() + offset;
+  view.shape = shape;
+  view.strides = std::array<std::int64_t, max_rank>{x.stride(0), x.stride(1), step_i, step_j};
+  return Tensor(view, std::make_shared<Tensor>(x));
+}
+
+/// x[b, h, i, i - j + N - 1] at (i, j), from x (B, H, N, 2N - 1).
+inline Tensor by_distance(const Tensor& x) {
+  const auto N = x.extent(2), S = x.extent(3);
+  return skew(x, {x.extent(0), x.extent(1), N, N}, N - 1, S + 1, -1);
+}
+
+/// q, k, v (B, N, H, D) attended; the weights only where `weights` is given.
+inline Tensor attend_into(const Ops& ops, const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options, Tensor* weights) {
+  auto got = ops.attend(q, k, v, options, weights ? unsigned(want_weights) : 0u);
+  if (weights) *weights = got.weights;
+  return got.out;
+}
+
+/// (1, 1, N, N): true where visible(i, j).
+template <class Visible>
+Tensor square_mask(std::int64_t N, Visible visible) {
+  const Tensor mask(DType::boolean, {1, 1, N, N});
+  auto* at = mask.data<std::uint8_t>();
+  for (std::int64_t i = 0; i < N; ++i)
+    for (std::int64_t j = 0; j < N; ++j) *at++ = visible(i, j);
+  return mask;
+}
+
+}  // namespace heed::mechanism
