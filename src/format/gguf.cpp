@@ -1,39 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heed/gguf.h"
 
-#include <cerrno>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
+#include "format/mapping.h"
+
 namespace heed {
 inline namespace v0 {
 namespace {
-
-struct Mapped {
-  const std::byte* data = nullptr;
-  std::size_t size = 0;
-  explicit Mapped(const std::string& path) {
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) fail(path, "a readable file", std::strerror(errno));
-    struct stat about {};
-    void* at = MAP_FAILED;
-    if (::fstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0)
-      at = ::mmap(nullptr, std::size_t(about.st_size), PROT_READ, MAP_PRIVATE, file, 0);
-    ::close(file);
-    if (at == MAP_FAILED) fail(path, "a file that is not empty and can be mapped", "another");
-    data = static_cast<const std::byte*>(at);
-    size = std::size_t(about.st_size);
-  }
-  Mapped(const Mapped&) = delete;
-  Mapped& operator=(const Mapped&) = delete;
-  ~Mapped() { ::munmap(const_cast<std::byte*>(data), size); }
-};
 
 struct Block {
   std::uint64_t values, bytes;
@@ -65,9 +41,9 @@ std::string shown(const std::string& name) {
 
 class Reader {
  public:
-  Reader(const std::string& path, const Mapped& file) : path_(path), where_(path), file_(file) {}
+  Reader(const std::string& path, const Mapping& file) : path_(path), where_(path), file_(file) {}
   std::size_t at() const { return at_; }
-  std::uint64_t left() const { return file_.size - at_; }
+  std::uint64_t left() const { return file_.size() - at_; }
   void now(const std::string& what) { where_ = path_ + ": " + shown(what); }
   [[noreturn]] void bad(const std::string& expected, const std::string& came) const { fail(where_, expected, came); }
 
@@ -75,14 +51,14 @@ class Reader {
   T get() {
     if (left() < sizeof(T)) bad(std::to_string(sizeof(T)) + " more bytes", "the end of the file");
     T value;
-    std::memcpy(&value, file_.data + at_, sizeof(T));
+    std::memcpy(&value, file_.data() + at_, sizeof(T));
     at_ += sizeof(T);
     return value;
   }
   std::string text() {
     const auto length = get<std::uint64_t>();
     if (length > left()) bad("a string inside the file", "a length of " + std::to_string(length));
-    std::string out(reinterpret_cast<const char*>(file_.data + at_), std::size_t(length));
+    std::string out(reinterpret_cast<const char*>(file_.data() + at_), std::size_t(length));
     at_ += std::size_t(length);
     return out;
   }
@@ -136,14 +112,14 @@ class Reader {
     }
   }
   std::string path_, where_;
-  const Mapped& file_;
+  const Mapping& file_;
   std::size_t at_ = 0;
 };
 }  // namespace
 
 Gguf read_gguf(const std::string& path) {
   static_assert(std::endian::native == std::endian::little);
-  const auto file = std::make_shared<const Mapped>(path);
+  const auto file = map_file(path);
   Reader in(path, *file);
   if (in.get<std::uint32_t>() != 0x46554747u) in.bad("the magic GGUF", "other bytes");
   const auto version = in.get<std::uint32_t>();
@@ -207,7 +183,7 @@ Gguf read_gguf(const std::string& path) {
     if (place.begin > room || bytes > room - place.begin) in.bad("data inside the file", "offset " + std::to_string(place.begin));
     if (bytes && place.begin < end) in.bad("data of its own", "data that overlap another tensor's");
     if (bytes) end = place.begin + bytes;
-    place.tensor->data = file->data + in.at() + (pad > in.left() ? 0 : pad) + place.begin;
+    place.tensor->data = file->data() + in.at() + (pad > in.left() ? 0 : pad) + place.begin;
   }
   out.owner = file;
   return out;
