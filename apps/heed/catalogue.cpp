@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// heed list | info | run | verify: the catalogue.
+#include "heed/catalogue.h"
+
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "command.h"
+#include "heed/safetensors.h"
+
+namespace heed::app {
+namespace {
+
+using nlohmann::json;
+
+int list(const std::string& family, bool as_json) {
+  json rows = json::array();
+  for (const auto& m : heed::list_mechanisms())
+    if (family.empty() || m.family == family)
+      rows.push_back({{"slug", m.slug}, {"family", m.family}, {"kind", m.kind}, {"tier", m.tier},
+                      {"paper", m.paper.empty() ? json(nullptr) : json(m.paper)}});
+  if (as_json) {
+    fmt::print("{}\n", rows.dump(2));
+    return 0;
+  }
+  for (const auto& r : rows)
+    fmt::print("{:32} {:10} {:10} {}\n", r["slug"].get<std::string>(), r["family"].get<std::string>(), r["kind"].get<std::string>(),
+               r["paper"].is_null() ? "" : r["paper"].get<std::string>());
+  return 0;
+}
+
+int run(const std::string& slug, const std::string& in, const std::string& out, const std::vector<std::string>& pairs,
+        std::vector<std::string> outputs, const heed::Context& context) {
+  const auto file = heed::read_safetensors(in);
+  heed::Tensors inputs, weights;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.rfind("in.", 0) == 0) inputs[name.substr(3)] = tensor;
+    else if (name.rfind("weight.", 0) == 0) weights[name.substr(7)] = tensor;
+    else if (name.find('.') == std::string::npos) inputs[name] = tensor;
+  }
+  json params = json::object();
+  if (const auto given = file.metadata.find("params"); given != file.metadata.end()) params = json::parse(given->second, nullptr, false);
+  if (!params.is_object()) heed::fail(in + ": params", "a JSON object", "something else");
+  params.update(parse_pairs(pairs));
+  const auto results = heed::run(slug, inputs, weights, params.dump(), outputs, context);
+  heed::SafeTensors written;
+  written.metadata = {{"mechanism", slug}, {"params", params.dump()}};
+  for (const auto& [name, tensor] : results) {
+    fmt::print("{} {} {}\n", name, heed::name_of(tensor.dtype()), tensor.shape().text());
+    written.tensors["out." + name] = tensor;
+  }
+  if (!out.empty()) heed::write_safetensors(out, written);
+  return 0;
+}
+
+int verify(const std::vector<std::string>& files, const heed::Context& context) {
+  bool passed = true, usable = true;
+  for (const auto& file : files) {
+    try {
+      for (const auto& e : heed::verify(file, context)) {
+        fmt::print("{} {} {}: absolute {:.3g}, relative {:.3g}\n", e.passed ? "ok  " : "FAIL", file, e.output, e.max_absolute, e.max_relative);
+        passed = passed && e.passed;
+      }
+    } catch (const heed::Error& error) {
+      fmt::print(stderr, "heed verify: {}: {}\n", file, error.what());
+      usable = false;
+    }
+  }
+  return !usable ? 2 : passed ? 0 : 1;
+}
+
+}  // namespace
+
+nlohmann::json parse_pairs(const std::vector<std::string>& pairs) {
+  json params = json::object();
+  for (const auto& pair : pairs) {
+    const auto at = pair.find('=');
+    if (at == std::string::npos || at == 0) heed::fail("-p", "name=value", "'" + pair + "'");
+    auto value = json::parse(pair.substr(at + 1), nullptr, false);
+    params[pair.substr(0, at)] = value.is_discarded() ? json(pair.substr(at + 1)) : value;
+  }
+  return params;
+}
+
+void add_catalogue(CLI::App& app, Action& action) {
+  struct Options {
+    std::string slug, in, out, family;
+    std::vector<std::string> pairs, files, outputs;
+    bool as_json = false;
+    heed::Context context;
+  };
+  const auto o = std::make_shared<Options>();
+
+  auto* list_command = app.add_subcommand("list", "every mechanism");
+  list_command->add_option("--family", o->family, "only this family");
+  list_command->add_flag("--json", o->as_json);
+  list_command->callback([=, &action] { action = [=] { return list(o->family, o->as_json); }; });
+
+  auto* info_command = app.add_subcommand("info", "what a mechanism takes and gives, as JSON");
+  info_command->add_option("slug", o->slug)->required();
+  info_command->callback([=, &action] { action = [=] { return fmt::print("{}\n", heed::describe_mechanism(o->slug)), 0; }; });
+
+  auto* run_command = app.add_subcommand("run", "run a mechanism on the tensors of a safetensors file");
+  run_command->add_option("slug", o->slug)->required();
+  run_command->add_option("--in", o->in, "tensors in.NAME and weight.NAME")->required();
+  run_command->add_option("--out", o->out, "where the outputs go");
+  run_command->add_option("-p", o->pairs, "name=value");
+  run_command->add_option("--output", o->outputs, "an output besides the default `out`");
+  run_command->add_option("--threads", o->context.threads)->check(CLI::NonNegativeNumber);
+  run_command->callback([=, &action] { action = [=] { return run(o->slug, o->in, o->out, o->pairs, o->outputs, o->context); }; });
+
+  auto* verify_command = app.add_subcommand("verify", "run case files and compare");
+  verify_command->add_option("files", o->files)->required();
+  verify_command->add_option("--threads", o->context.threads)->check(CLI::NonNegativeNumber);
+  verify_command->callback([=, &action] { action = [=] { return verify(o->files, o->context); }; });
+}
+
+}  // namespace heed::app
