@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weight matrices made ready for products once, at loading; quantised weights stay quantised in memory.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "heed/context.h"
+#include "heed/gguf.h"
+#include "heed/tensor.h"
+
+namespace heed::engine {
+
+/// Rows x[n, k] that several matrices read. What a matrix needs of them (8-bit integers with a scale every 32 channels, or bf16) is
+/// made by the first product that asks for it and kept for the next ones. One call at a time.
+class Activations {
+ public:
+  Activations() = default;
+  Activations(const float* x, std::int64_t n, std::int64_t k, std::int64_t ldx) { set(x, n, k, ldx); }
+  /// Other rows, `ldx` floats apart, or new contents of the same ones; x must live until the last product. Storage is kept for reuse.
+  void set(const float* x, std::int64_t n, std::int64_t k, std::int64_t ldx) { x_ = x, n_ = n, k_ = k, ldx_ = ldx; }
+  std::int64_t rows() const { return n_; }
+  std::int64_t channels() const { return k_; }
+
+ private:
+  friend class Matrix;
+  const float* x_ = nullptr;
+  std::int64_t n_ = 0, k_ = 0, ldx_ = 0;
+};
+
+/// A weight matrix [out, in]. Precision: strict and split are f32 products of the weights as they stand (dequantised, widened);
+/// fast and int8 are integer products for quantised weights (8-bit activations), bf16 products for bf16 weights where the
+/// instruction set has them, f32 products for the rest.
+class Matrix {
+ public:
+  Matrix() = default;
+  /// f32, bf16 or f16 [out, in], any strides; copied. Throws Error for another type or rank.
+  explicit Matrix(const Tensor& weight);
+  /// Every type of gguf.h, [out, in]. `owner` keeps the tensor's bytes alive.
+  Matrix(const GgufTensor& weight, std::shared_ptr<const void> owner);
+
+  bool defined() const { return outputs_ >= 0; }
+  std::int64_t outputs() const { return outputs_; }
+  std::int64_t inputs() const { return inputs_; }
+  /// What it takes in memory.
+  std::size_t bytes() const { return weight_.bytes; }
+
+  /// y[n, out] = x W^T, rows of y `ldy` floats apart. Throws Error when x has not `inputs()` channels. The same bits for any number of
+  /// threads; a row's result does not depend on the other rows nor on how many there are.
+  void multiply(const Context& context, Activations& x, float* y, std::int64_t ldy) const;
+  void multiply(const Context& context, const float* x, std::int64_t n, std::int64_t ldx, float* y, std::int64_t ldy) const {
+    Activations rows(x, n, inputs_, ldx);
+    multiply(context, rows, y, ldy);
+  }
+
+  /// W[i, :] in f32 (embedding look-up). Throws Error for i outside [0, outputs()).
+  void row(std::int64_t i, float* to) const;
+
+ private:
+  std::int64_t outputs_ = -1, inputs_ = 0;
+  GgufTensor weight_;
+  std::shared_ptr<const void> owner_;
+};
+
+}  // namespace heed::engine
