@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "array.h"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "dlpack.h"
+
+namespace heed::python {
+namespace {
+
+/// Gives a Python reference back under the interpreter's lock, from whichever thread drops the last tensor.
+struct Release {
+  void operator()(void* object) const {
+    if (!Py_IsInitialized()) return;
+    nb::gil_scoped_acquire lock;
+    Py_DECREF(static_cast<PyObject*>(object));
+  }
+};
+
+std::shared_ptr<void> keep(nb::handle object) { return {object.inc_ref().ptr(), Release{}}; }
+
+[[noreturn]] void wrong_dtype(const std::string& name, const std::string& came) {
+  fail(name, "dtype float32, bfloat16, float16, int64, int32, uint8 or bool", came);
+}
+
+DType dtype_of(const dlpack::DTypeCode& type, const std::string& name) {
+  if (type.lanes == 1) {
+    if (type.code == dlpack::float_code && type.bits == 32) return DType::f32;
+    if (type.code == dlpack::float_code && type.bits == 16) return DType::f16;
+    if (type.code == dlpack::bfloat_code && type.bits == 16) return DType::bf16;
+    if (type.code == dlpack::int_code && type.bits == 64) return DType::i64;
+    if (type.code == dlpack::int_code && type.bits == 32) return DType::i32;
+    if (type.code == dlpack::uint_code && type.bits == 8) return DType::u8;
+    if (type.code == dlpack::bool_code && type.bits == 8) return DType::boolean;
+  }
+  static const char* const codes[] = {"int", "uint", "float", "opaque", "bfloat", "complex", "bool"};
+  wrong_dtype(name, (type.code < 7 ? codes[type.code] : "code " + std::to_string(type.code)) + std::to_string(type.bits));
+}
+
+dlpack::DTypeCode code_of(DType dtype) {
+  switch (dtype) {
+    case DType::f32: return {dlpack::float_code, 32, 1};
+    case DType::bf16: return {dlpack::bfloat_code, 16, 1};
+    case DType::f16: return {dlpack::float_code, 16, 1};
+    case DType::i64: return {dlpack::int_code, 64, 1};
+    case DType::i32: return {dlpack::int_code, 32, 1};
+    case DType::u8: return {dlpack::uint_code, 8, 1};
+    case DType::boolean: return {dlpack::bool_code, 8, 1};
+  }
+  return {};
+}
+
+Shape shape_of(const std::int64_t* extents, int rank) { return Shape(std::vector<std::int64_t>(extents, extents + rank)); }
+
+Tensor from_dlpack(const dlpack::Array& array, const std::string& name, std::shared_ptr<void> owner) {
+  if (array.device != dlpack::cpu) fail(name, "an array on the CPU", "device type " + std::to_string(array.device));
+  if (array.rank > max_rank) fail(name, "at most 8 axes", std::to_string(array.rank));
+  View view = dense_view(static_cast<char*>(array.data) + array.byte_offset, dtype_of(array.dtype, name), shape_of(array.shape, array.rank));
+  if (array.strides)
+    for (int i = 0; i < array.rank; ++i) view.strides[std::size_t(i)] = array.strides[i];
+  return {view, std::move(owner)};
+}
+
+/// The exchange API of torch, once its Tensor class has been seen; null for others.
+struct Torch {
+  PyObject *tensor_type = nullptr, *parameter_type = nullptr;
+  const dlpack::ExchangeApi* api = nullptr;
+};
+Torch torch;
+
+const dlpack::ExchangeApi* exchange_api(nb::handle type) {
+  const nb::object capsule = nb::getattr(type, "__dlpack_c_exchange_api__", nb::none());
+  if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) return nullptr;
+  const auto* api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+  while (api && api->version.major != 1) api = api->previous;
+  return api;
+}
+
+/// Whether this is a torch.Tensor (or a subclass, such as Parameter); torch is never imported for it.
+bool is_torch(nb::handle object) {
+  PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
+  if (type == torch.tensor_type || type == torch.parameter_type) return true;
+  if (!torch.tensor_type) {
+    const nb::handle module = PyDict_GetItemString(PyImport_GetModuleDict(), "torch");
+    if (!module || !nb::hasattr(module, "Tensor")) return false;
+    torch.tensor_type = nb::object(module.attr("Tensor")).release().ptr();
+    torch.api = exchange_api(torch.tensor_type);
+  }
+  const int is = PyObject_IsInstance(object.ptr(), torch.tensor_type);
+  if (is < 0) throw nb::python_error();
+  if (is && !torch.parameter_type && std::strcmp(Py_TYPE(object.ptr())->tp_name, "Parameter") == 0)
+    torch.parameter_type = nb::handle(type).inc_ref().ptr();
+  return is;
+}
+
+Array take_torch(nb::handle object, const std::string& name) {
+  Array array;
+  array.kind = Kind::torch;
+  array.requires_grad = PyObject_IsTrue(nb::object(object.attr("requires_grad")).ptr()) == 1;
+  if (torch.api && torch.api->array_from_object) {
+    dlpack::Array borrowed;
+    if (torch.api->array_from_object(object.ptr(), &borrowed) != 0) throw nb::python_error();
+    array.tensor = from_dlpack(borrowed, name, keep(object));
+    return array;
+  }
+  // A torch without the exchange API: the same through a capsule, which the tensor's owner keeps.
+  const nb::object plain = array.requires_grad ? nb::object(object.attr("detach")()) : nb::borrow(object);
+  const nb::object capsule = plain.attr("__dlpack__")();
+  struct Legacy {
+    dlpack::Array array;
+  };
+  const auto* managed = static_cast<Legacy*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
+  if (!managed) throw nb::python_error();
+  array.tensor = from_dlpack(managed->array, name, keep(capsule));
+  return array;
+}
+
+DType dtype_of_format(const char* format, Py_ssize_t size, const std::string& name) {
+  const char* f = format ? format : "B";
+  if (*f == '@' || *f == '=' || *f == '<') ++f;
+  const std::string letter = f;
+  if (letter == "f") return DType::f32;
+  if (letter == "e") return DType::f16;
+  if ((letter == "l" || letter == "q") && size == 8) return DType::i64;
+  if ((letter == "i" || letter == "l") && size == 4) return DType::i32;
+  if (letter == "B") return DType::u8;
+  if (letter == "?") return DType::boolean;
+  wrong_dtype(name, letter == "d" ? "float64" : "format '" + std::string(format ? format : "") + "'");
+}
+
+struct Buffer {
+  Py_buffer view{};
+  ~Buffer() {
+    if (!Py_IsInitialized()) return;
+    nb::gil_scoped_acquire lock;
+    PyBuffer_Release(&view);
+  }
+};
+
+Array take_buffer(nb::handle object, const std::string& name) {
+  auto buffer = std::make_shared<Buffer>();
+  if (PyObject_GetBuffer(object.ptr(), &buffer->view, PyBUF_STRIDES | PyBUF_FORMAT) != 0) throw nb::python_error();
+  const Py_buffer& b = buffer->view;
+  const DType dtype = dtype_of_format(b.format, b.itemsize, name);
+  if (b.ndim > max_rank) fail(name, "at most 8 axes", std::to_string(b.ndim));
+  std::vector<std::int64_t> extents(b.shape, b.shape + b.ndim);
+  View view = dense_view(b.buf, dtype, Shape(extents));
+  for (int i = 0; i < b.ndim; ++i) {
+    if (b.strides[i] % b.itemsize != 0) fail(name, "strides that are whole elements", std::to_string(b.strides[i]) + " bytes");
+    view.strides[std::size_t(i)] = b.strides[i] / b.itemsize;
+  }
+  return {Tensor(view, std::move(buffer)), Kind::numpy, false};
+}
+
+bool is_bfloat16(nb::handle object) {
+  if (!nb::hasattr(object, "dtype")) return false;
+  const nb::object dtype = object.attr("dtype");
+  return nb::hasattr(dtype, "name") && nb::cast<std::string>(nb::str(dtype.attr("name"))) == "bfloat16";
+}
+
+nb::object give_torch(const Tensor& tensor) {
+  struct Held {
+    dlpack::Managed managed;
+    Tensor tensor;
+    std::int64_t shape[max_rank], strides[max_rank];
+  };
+  auto* held = new Held{};
+  held->tensor = tensor;
+  for (int i = 0; i < tensor.rank(); ++i) held->shape[i] = tensor.extent(i), held->strides[i] = tensor.stride(i);
+  held->managed = {{1, 0}, held, [](dlpack::Managed* m) { delete static_cast<Held*>(m->context); }, 0,
+                   {tensor.view().data, dlpack::cpu, 0, tensor.rank(), code_of(tensor.dtype()), held->shape, held->strides, 0}};
+  if (torch.api && torch.api->object_from_managed) {
+    void* object = nullptr;
+    if (torch.api->object_from_managed(&held->managed, &object) != 0) {
+      delete held;
+      throw nb::python_error();
+    }
+    return nb::steal(static_cast<PyObject*>(object));
+  }
+  const nb::object capsule = nb::steal(PyCapsule_New(&held->managed, "dltensor_versioned", [](PyObject* c) {
+    if (PyCapsule_IsValid(c, "dltensor_versioned")) {
+      auto* m = static_cast<dlpack::Managed*>(PyCapsule_GetPointer(c, "dltensor_versioned"));
+      m->deleter(m);
+    }
+  }));
+  return nb::module_::import_("torch.utils.dlpack").attr("from_dlpack")(capsule);
+}
+
+nb::dlpack::dtype numpy_dtype(DType dtype) {
+  if (dtype == DType::bf16) return {dlpack::uint_code, 16, 1};
+  const auto code = code_of(dtype);
+  return {code.code, code.bits, code.lanes};
+}
+
+}  // namespace
+
+void wrong_kind(const std::string& name, const std::string& expected, nb::handle object) {
+  throw nb::type_error((name + ": expected " + expected + ", got " + Py_TYPE(object.ptr())->tp_name).c_str());
+}
+
+Array take(nb::handle object, const std::string& name) {
+  if (is_torch(object)) return take_torch(object, name);
+  if (PyBytes_Check(object.ptr()) || PyUnicode_Check(object.ptr())) wrong_kind(name, "an array of numpy or torch", object);
+  if (!PyObject_CheckBuffer(object.ptr())) wrong_kind(name, "an array of numpy or torch", object);
+  try {
+    return take_buffer(object, name);
+  } catch (const nb::python_error&) {
+    // numpy gives no buffer for a dtype that it does not know itself.
+    if (!is_bfloat16(object)) throw;
+    Array array = take_buffer(object.attr("view")("uint16"), name);
+    View view = array.tensor.view();
+    view.dtype = DType::bf16;
+    return {Tensor(view, std::make_shared<Tensor>(array.tensor)), Kind::ml_dtypes, false};
+  }
+}
+
+nb::object give(const Tensor& tensor, Kind kind) {
+  if (kind == Kind::torch) return give_torch(tensor);
+  auto* held = new Tensor(tensor);
+  const nb::capsule owner(held, [](void* p) noexcept { delete static_cast<Tensor*>(p); });
+  std::size_t shape[max_rank];
+  std::int64_t strides[max_rank];
+  for (int i = 0; i < tensor.rank(); ++i) shape[i] = std::size_t(tensor.extent(i)), strides[i] = tensor.stride(i);
+  const nb::ndarray<nb::numpy> array(tensor.view().data, std::size_t(tensor.rank()), shape, owner, strides, numpy_dtype(tensor.dtype()));
+  const nb::object made = nb::cast(array, nb::rv_policy::reference);
+  if (tensor.dtype() != DType::bf16) return made;
+  return made.attr("view")(nb::module_::import_("ml_dtypes").attr("bfloat16"));
+}
+
+}  // namespace heed::python

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bind.h"
+
+#include <nanobind/eval.h>
+#include <nanobind/stl/string.h>
+
+#include <cstring>
+
+namespace heed::python {
+namespace {
+
+constexpr const char* context_names[] = {"threads", "precision", "isa", "seed"};
+constexpr std::size_t context_count = 4;
+
+/// The bytes that a view spans, as [first, last).
+std::pair<const char*, const char*> span(const View& view) {
+  const char *first = static_cast<const char*>(view.data), *last = first;
+  if (view.count() == 0) return {first, first};
+  const auto size = std::int64_t(size_of(view.dtype));
+  for (int i = 0; i < view.rank(); ++i) {
+    const std::int64_t reach = (view.extent(i) - 1) * view.stride(i) * size;
+    (reach < 0 ? first : last) += reach;
+  }
+  return {first, last + size};
+}
+
+}  // namespace
+
+nb::object give_result(const Tensor& tensor, const Taken& taken) {
+  const auto [first, last] = span(tensor);
+  for (const auto& array : taken.arrays) {
+    const auto [from, to] = span(array.tensor);
+    if (first >= to || from >= last) continue;
+    const Tensor dense = tensor.dense();  // itself where it is dense already
+    Tensor copy(tensor.dtype(), tensor.shape());
+    std::memcpy(copy.data<char>(), dense.data<char>(), std::size_t(copy.count()) * size_of(copy.dtype()));
+    return give(copy, taken.kind());
+  }
+  return give(tensor, taken.kind());
+}
+
+Op::Op(const std::string& signature, std::size_t parameters, Body body, std::string line)
+    : name(signature.substr(0, signature.find('('))), doc(std::move(line)), body_(std::move(body)) {
+  const std::string inside = signature.substr(name.size() + 1, signature.size() - name.size() - 2);
+  const nb::object lambda = nb::eval(nb::str(("lambda " + inside + ": 0").c_str()), nb::dict());
+  const nb::object variables = lambda.attr("__code__").attr("co_varnames"), defaults = lambda.attr("__defaults__");
+  const std::size_t count = nb::len(variables), defaulted = defaults.is_none() ? 0 : nb::len(defaults);
+  if (count != parameters) throw std::logic_error(signature + ": the method takes " + std::to_string(parameters) + " arguments");
+  for (std::size_t i = 0; i < count; ++i) {
+    names_.push_back(nb::cast<std::string>(nb::object(variables[i])));
+    keys_.push_back(nb::object(variables[i]));
+    defaults_.push_back(i + defaulted < count ? nb::object() : nb::object(defaults[i + defaulted - count]));
+  }
+  text = "(" + inside + (inside.empty() ? "" : ", ") + "*, threads=0, precision=None, isa=None, seed=0)";
+}
+
+nb::object Op::call(nb::args args, nb::kwargs kwargs) const {
+  const std::size_t count = names_.size(), given = args.size();
+  if (given > count) throw nb::type_error((name + "() takes " + std::to_string(count) + " arguments, got " + std::to_string(given)).c_str());
+  std::array<nb::handle, 32> arguments;
+  for (std::size_t i = 0; i < given; ++i) arguments[i] = PyTuple_GET_ITEM(args.ptr(), Py_ssize_t(i));
+  nb::handle settings[context_count];
+  PyObject *key, *value;
+  for (Py_ssize_t at = 0; PyDict_Next(kwargs.ptr(), &at, &key, &value);) {
+    std::size_t i = 0;
+    while (i < count && keys_[i].ptr() != key && PyUnicode_Compare(keys_[i].ptr(), key) != 0) ++i;
+    if (i < count) {
+      if (arguments[i]) throw nb::type_error((name + "() got two values for " + names_[i]).c_str());
+      arguments[i] = value;
+      continue;
+    }
+    const char* word = PyUnicode_AsUTF8(key);
+    for (i = 0; i < context_count && std::strcmp(word, context_names[i]) != 0; ++i) {}
+    if (i == context_count) throw nb::type_error((name + "() got an unexpected keyword argument '" + word + "'").c_str());
+    settings[i] = value;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    if (arguments[i]) continue;
+    if (!defaults_[i].is_valid()) throw nb::type_error((name + "() is missing " + names_[i]).c_str());
+    arguments[i] = defaults_[i];
+  }
+  return body_(arguments.data(), names_, read_context(settings[0], settings[1], settings[2], settings[3]));
+}
+
+nb::object Op::signature() const {
+  return nb::module_::import_("inspect").attr("signature")(nb::eval(nb::str(("lambda " + text.substr(1, text.size() - 2) + ": 0").c_str()), nb::dict()));
+}
+
+void add(nb::module_& m, Op op) {
+  const std::string name = op.name, doc = op.doc;
+  const nb::object made = nb::cast(std::move(op));
+  made.attr("__name__") = name;
+  made.attr("__doc__") = doc;
+  m.attr(name.c_str()) = made;
+}
+
+Context read_context(nb::handle threads, nb::handle precision, nb::handle isa, nb::handle seed, Precision default_precision) {
+  Taken none;
+  Context context;
+  context.precision = default_precision;
+  if (threads && !threads.is_none()) {
+    context.threads = Read<int>::from(threads, "threads", none);
+    if (context.threads < 0) fail("threads", "0 or more", std::to_string(context.threads));
+  }
+  if (precision && !precision.is_none()) context.precision = Read<Precision>::from(precision, "precision", none);
+  if (isa && !isa.is_none()) {
+    const std::string wanted = Read<std::string>::from(isa, "isa", none);
+    std::string names;
+    bool found = false;
+    for (int i = 0; i <= int(Isa::amx_emulated); ++i) {
+      if (wanted == name_of(Isa(i))) context.isa = Isa(i), found = true;
+      names += (i ? ", " : "") + std::string(name_of(Isa(i)));
+    }
+    if (!found) fail("isa", "one of " + names, "'" + wanted + "'");
+    if (!runs_here(context.isa)) fail("isa", "an instruction set of this machine", "'" + wanted + "'");
+  }
+  if (seed && !seed.is_none()) context.seed = Read<std::uint64_t>::from(seed, "seed", none);
+  return context;
+}
+
+}  // namespace heed::python

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Binding an op is one line in a table (ops_*.cpp):
+//
+//   bind(m, "linear(x, weight, bias=None)", &Ops::linear, "x[..., in] weight[out, in]^T + bias[out].");
+//
+// The text is the Python signature: names, and defaults as Python writes them. Types come from the method; those known are
+// Tensor (None is an empty one), lists of tensors, numbers and Shapes, bool, text, optionals of these, and what specialises
+// Read (read.h) and, for results, Give (below). An op whose C++ form differs (options in a struct, an enum) is bound by a lambda
+// that takes `const Ops&` first. Every op also takes threads=0, precision=None, isa=None, seed=0 by keyword.
+#pragma once
+#include <array>
+#include <functional>
+#include <tuple>
+#include <utility>
+
+#include "ops/ops.h"
+#include "read.h"
+
+namespace heed::python {
+
+/// What an op returns as a Python object. Tensors become arrays of the kind of the op's first array.
+template <class T>
+struct Give {
+  static nb::object to(const T& value, const Taken&) { return nb::cast(value); }
+};
+/// A result that shares an argument's memory is copied: results are always new memory.
+nb::object give_result(const Tensor& tensor, const Taken& taken);
+template <>
+struct Give<Tensor> {
+  static nb::object to(const Tensor& tensor, const Taken& taken) { return tensor.defined() ? give_result(tensor, taken) : nb::none(); }
+};
+template <class... T>
+nb::object give_tuple(const Taken& taken, const T&... values) {
+  nb::object items[] = {Give<T>::to(values, taken)...};
+  nb::object tuple = nb::steal(PyTuple_New(sizeof...(T)));
+  for (std::size_t i = 0; i < sizeof...(T); ++i) PyTuple_SET_ITEM(tuple.ptr(), Py_ssize_t(i), items[i].release().ptr());
+  return tuple;
+}
+template <class A, class B>
+struct Give<std::pair<A, B>> {
+  static nb::object to(const std::pair<A, B>& pair, const Taken& taken) { return give_tuple(taken, pair.first, pair.second); }
+};
+template <class... T>
+struct Give<std::tuple<T...>> {
+  static nb::object to(const std::tuple<T...>& tuple, const Taken& taken) {
+    return std::apply([&](const T&... values) { return give_tuple(taken, values...); }, tuple);
+  }
+};
+template <class T>
+struct Give<std::vector<T>> {
+  static nb::object to(const std::vector<T>& values, const Taken& taken) {
+    nb::object tuple = nb::steal(PyTuple_New(Py_ssize_t(values.size())));
+    for (std::size_t i = 0; i < values.size(); ++i) PyTuple_SET_ITEM(tuple.ptr(), Py_ssize_t(i), Give<T>::to(values[i], taken).release().ptr());
+    return tuple;
+  }
+};
+
+/// One op as a Python callable. The signature's text is kept for inspect.
+class Op {
+ public:
+  using Body = std::function<nb::object(const nb::handle* arguments, const std::vector<std::string>& names, const Context& context)>;
+
+  Op(const std::string& signature, std::size_t parameters, Body body, std::string doc);
+  nb::object call(nb::args args, nb::kwargs kwargs) const;
+  nb::object signature() const;  ///< an inspect.Signature
+
+  std::string name, text, doc;  ///< "linear", "(x, weight, bias=None, ...)", one line
+
+ private:
+  std::vector<std::string> names_;
+  std::vector<nb::object> keys_, defaults_;  ///< interned names; an invalid object where there is no default
+  Body body_;
+};
+
+/// Adds an Op to heed.ops.
+void add(nb::module_& m, Op op);
+
+/// Reads the arguments, runs without the interpreter's lock, gives the result.
+template <class R, class... P, class Function>
+Op::Body body_of(Function function) {
+  return [function]<std::size_t... I>(std::index_sequence<I...>) -> Op::Body {
+    return [function](const nb::handle* arguments, const std::vector<std::string>& names, const Context& context) {
+      Taken taken;
+      const std::tuple<std::decay_t<P>...> values{Read<std::decay_t<P>>::from(arguments[I], names[I], taken)...};
+      const R result = [&] {
+        const nb::gil_scoped_release unlocked;
+        return function(Ops(context), std::get<I>(values)...);
+      }();
+      return Give<R>::to(result, taken);
+    };
+  }(std::index_sequence_for<P...>{});
+}
+
+template <class R, class... P>
+void bind(nb::module_& m, const char* signature, R (Ops::*method)(P...) const, const char* doc) {
+  const auto function = [method](const Ops& ops, const std::decay_t<P>&... values) -> R { return (ops.*method)(values...); };
+  add(m, Op(signature, sizeof...(P), body_of<R, P...>(function), doc));
+}
+
+template <class Function, class R, class... P>
+void bind_lambda(nb::module_& m, const char* signature, Function function, R (Function::*)(const Ops&, P...) const, const char* doc) {
+  add(m, Op(signature, sizeof...(P), body_of<R, P...>(function), doc));
+}
+/// A lambda (const Ops&, ...).
+template <class Function>
+void bind(nb::module_& m, const char* signature, Function function, const char* doc) {
+  bind_lambda(m, signature, function, &Function::operator(), doc);
+}
+
+}  // namespace heed::python

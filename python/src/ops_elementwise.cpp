@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tables.h"
+
+namespace heed::python {
+
+void bind_elementwise(nb::module_& m) {
+  bind(m, "add(a, b)", &Ops::add, "a + b; shapes broadcast.");
+  bind(m, "sub(a, b)", &Ops::sub, "a - b; shapes broadcast.");
+  bind(m, "mul(a, b)", &Ops::mul, "a b; shapes broadcast.");
+  bind(m, "div(a, b)", &Ops::div, "a / b; shapes broadcast.");
+  bind(m, "maximum(a, b)", &Ops::maximum, "The larger of each pair; NaN wins.");
+  bind(m, "minimum(a, b)", &Ops::minimum, "The smaller of each pair; NaN wins.");
+  bind(m, "where(mask, a, b)", &Ops::where, "a where mask is true, else b; shapes broadcast.");
+  bind(m, "scale(x, factor)", &Ops::scale, "factor x.");
+  bind(m, "shift(x, offset)", &Ops::shift, "x + offset.");
+  bind(m, "exp(x)", &Ops::exp, "e to the x.");
+  bind(m, "log(x)", &Ops::log, "The natural logarithm.");
+  bind(m, "sigmoid(x)", &Ops::sigmoid, "1 / (1 + exp(-x)).");
+  bind(m, "tanh(x)", &Ops::tanh, "The hyperbolic tangent.");
+  bind(m, "relu(x)", &Ops::relu, "max(x, 0).");
+  bind(m, "gelu(x, by_tanh=False)", &Ops::gelu, "x times the normal distribution function of x, by erf unless by_tanh.");
+  bind(m, "silu(x)", &Ops::silu, "x sigmoid(x).");
+  bind(m, "softplus(x)", &Ops::softplus, "log(1 + exp(x)).");
+  bind(m, "neg(x)", &Ops::neg, "-x.");
+  bind(m, "sqrt(x)", &Ops::sqrt, "The square root.");
+  bind(m, "rsqrt(x)", &Ops::rsqrt, "1 / sqrt(x).");
+  bind(m, "square(x)", &Ops::square, "x x.");
+  bind(m, "abs(x)", &Ops::abs, "|x|.");
+}
+
+}  // namespace heed::python

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tables.h"
+
+namespace heed::python {
+
+void bind_select(nb::module_& m) {
+  bind(m, "concat(tensors, axis)", &Ops::concat, "Joins along an axis.");
+  bind(m, "split(x, axis, sizes)", &Ops::split, "Parts of the given sizes along an axis.");
+  bind(m, "stack(tensors, axis)", &Ops::stack, "Joins along a new axis.");
+  bind(m, "repeat(x, axis, times)", &Ops::repeat, "Each element `times` times in a row.");
+  bind(m, "gather(x, axis, index)", &Ops::gather, "out[.., i, ..] = x[.., index[.., i, ..], ..]; the other axes of index broadcast to x.");
+  bind(m, "index_select(x, axis, index)", &Ops::index_select, "The slices of an axis that index[n] names.");
+  bind(m, "pad(x, axis, before, after, value=0.0)", &Ops::pad, "Adds elements of `value` at both ends of an axis.");
+  bind(m, "embedding(table, index)", &Ops::embedding, "table[rows, d], index[...]: the rows, [..., d].");
+  bind(m, "topk(x, k, axis, largest=True)", &Ops::topk, "Sorted values and their indices; equals by lower index; NaN is the largest.");
+  bind(m, "argsort(x, axis, descending=False)", &Ops::argsort, "Indices that sort an axis; stable.");
+  bind(m, "one_hot(index, classes)", &Ops::one_hot, "1 at the index along a new last axis of `classes`, else 0.");
+  bind(m, "arange(begin, end, step=1)", &Ops::arange, "begin, begin + step, ... below end (int64).");
+  bind(m, "full(shape, value)", &Ops::full, "A tensor filled with a value.");
+}
+
+}  // namespace heed::python

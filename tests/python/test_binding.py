@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The boundary: what goes in and out without copying, who owns it, and how errors arrive."""
+import gc
+import inspect
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import CASES, strided
+
+import heed
+
+rng = np.random.default_rng(1)
+
+
+def qkv(B=2, N=5, M=7, H=4, G=2, D=8, dtype=torch.float32):
+    shapes = (B, N, H, D), (B, M, G, D), (B, M, G, D)
+    return [torch.tensor(rng.standard_normal(shape), dtype=dtype) for shape in shapes]
+
+
+def sdpa(q, k, v, **options):
+    q, k, v = (x.transpose(1, 2).double() for x in (q, k, v))
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True, **options).transpose(1, 2)
+
+
+def test_results_are_of_the_kind_of_the_first_array():
+    q, k, v = qkv()
+    out = heed.attend(q, k.numpy(), v.numpy())
+    assert isinstance(out, torch.Tensor) and out.dtype == torch.float32
+    out = heed.attend(q.numpy(), k, v)
+    assert isinstance(out, np.ndarray) and out.dtype == np.float32
+    np.testing.assert_allclose(out, sdpa(q, k, v), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bit_torch(dtype):
+    q, k, v = qkv(dtype=dtype)
+    out = heed.attend(q, k, v)
+    assert out.dtype == dtype
+    want = sdpa(q, k, v)
+    assert (out.double() - want).abs().max() <= 2**-7 * want.abs().max()
+    strict = heed.attend(q, k, v, precision="strict")
+    assert (strict.double() - want).abs().max() <= 2**-8 * want.abs().max()
+
+
+def test_16_bit_numpy():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    q, k, v = qkv()
+    for dtype in (np.float16, ml_dtypes.bfloat16):
+        out = heed.attend(*(x.numpy().astype(dtype) for x in (q, k, v)))
+        assert isinstance(out, np.ndarray) and out.dtype == dtype
+        np.testing.assert_allclose(out.astype(np.float64), sdpa(q, k, v), atol=0.03)
+
+
+def test_any_strides():
+    q, k, v = qkv()
+    want = heed.attend(q, k, v, threads=1)
+    for change in (lambda x: torch.from_numpy(strided(x.numpy())), lambda x: x.numpy()[:, ::-1].copy()[:, ::-1],
+                   lambda x: x.permute(2, 0, 3, 1).contiguous().permute(1, 3, 0, 2)):
+        assert np.array_equal(heed.attend(*map(change, (q, k, v)), threads=1), want)
+    one = q[:, :1].expand(-1, 5, -1, -1)  # a stride of 0
+    assert torch.equal(heed.attend(one, k, v), heed.attend(one.contiguous(), k, v))
+
+
+def test_inputs_are_not_copied_and_not_kept():
+    x = np.zeros((4, 1 << 20), np.float32)
+    before = sys.getrefcount(x)
+    heed.ops.sum(x, [1])
+    t = torch.zeros(4)
+    references = sys.getrefcount(t)
+    heed.ops.exp(t)
+    gc.collect()
+    assert sys.getrefcount(x) == before and sys.getrefcount(t) == references
+
+
+def test_results_own_their_memory():
+    kept = [heed.ops.full([1000], float(i)) for i in range(50)]
+    q, k, v = qkv()
+    out = heed.attend(q, k, v)
+    copy = out.clone()
+    del q, k, v
+    gc.collect()
+    [heed.ops.full([1000], -1.0) for _ in range(200)]
+    assert all(np.all(a == i) for i, a in enumerate(kept)) and torch.equal(out, copy)
+    out += 1  # writable
+    assert heed.ops.full([3], 1.0).flags.writeable
+
+
+def test_results_never_share_an_arguments_memory():
+    for x in (np.arange(6, dtype=np.float32).reshape(2, 3), torch.arange(6.0).reshape(2, 3)):
+        part = heed.ops.split(x, 1, [1, 2])[1]
+        part *= 0
+        assert x[1, 2] == 5
+
+
+def test_read_only_and_empty_arrays():
+    x = np.ones((2, 3), np.float32)
+    x.flags.writeable = False
+    assert np.all(heed.ops.scale(x, 2.0) == 2)
+    assert heed.ops.scale(np.zeros((0, 3), np.float32), 2.0).shape == (0, 3)
+    assert heed.ops.scale(torch.zeros(0, 3), 2.0).shape == (0, 3)
+    assert heed.ops.scale(np.float32(3).reshape(()), 2.0) == 6
+
+
+@pytest.mark.parametrize("options", [
+    {"causal": True}, {"window": (2, 1)}, {"scale": 0.3}, {"softcap": 2.0}, {"weighting": "sigmoid"},
+    {"bias": np.ones((5, 7), np.float32)}, {"mask": np.tri(5, 7, dtype=bool)}, {"alibi_slopes": np.ones(4, np.float32)},
+    {"sink": np.zeros(4, np.float32)}, {"key_lengths": np.array([3, 7])}, {"query_lengths": np.array([5, 2])}], ids=lambda o: next(iter(o)))
+def test_attend_options_are_those_of_exact(options):
+    q, k, v = (x.numpy() for x in qkv())
+    tensors = {key: value for key, value in options.items() if isinstance(value, np.ndarray)}
+    params = {key: value for key, value in options.items() if key not in tensors}
+    want = heed.run("exact", {"q": q, "k": k, "v": v, **tensors}, **params)
+    assert np.array_equal(heed.attend(q, k, v, **options), want)
+    assert not np.array_equal(heed.attend(q, k, v), want)
+
+
+def test_attend_extras_and_blocks():
+    q, k, v = qkv()
+    out, lse, top, columns, weights = heed.attend(q, k, v, return_lse=True, return_row_max=True, return_column_sums=True, return_weights=True)
+    scores = torch.einsum("bnhd,bmhd->bhnm", q, k.repeat_interleave(2, 2)) / 8**0.5
+    torch.testing.assert_close(lse, scores.logsumexp(-1))
+    torch.testing.assert_close(top, scores.amax(-1))
+    torch.testing.assert_close(weights, scores.softmax(-1))
+    torch.testing.assert_close(columns, weights.sum(-2))
+    keep = torch.tensor([[True, False], [False, True], [True, True]])  # tiles of 2 queries, 4 keys
+    dense = keep.repeat_interleave(2, 0)[:5].repeat_interleave(4, 1)[:, :7]
+    torch.testing.assert_close(heed.attend(q, k, v, blocks=keep, block_size=(2, 4)), heed.attend(q, k, v, mask=dense))
+    assert "tiles/" in heed.why(q, k, v, causal=True)
+
+
+q, k, v = (x.numpy() for x in qkv())
+WRONG = {
+    "float64": (ValueError, "q: expected dtype", lambda: heed.attend(q.astype(np.float64), k, v)),
+    "complex": (ValueError, "q: expected dtype", lambda: heed.attend(torch.zeros(1, 2, 3, 4, dtype=torch.complex64), k, v)),
+    "big-endian": (ValueError, "q: expected dtype", lambda: heed.attend(q.astype(">f4"), k, v)),
+    "text as array": (TypeError, "k: expected an array", lambda: heed.attend(q, "k", v)),
+    "list as array": (TypeError, "v: expected an array", lambda: heed.attend(q, k, [1.0])),
+    "none as array": (TypeError, "k: expected an array", lambda: heed.attend(q, None, v)),
+    "number as bool": (TypeError, "causal: expected True or False", lambda: heed.attend(q, k, v, causal=1)),
+    "text as number": (TypeError, "softcap: expected a number", lambda: heed.attend(q, k, v, softcap="2")),
+    "window of one": (ValueError, "window", lambda: heed.attend(q, k, v, window=(3,))),
+    "rank": (ValueError, "q", lambda: heed.attend(q[0], k, v)),
+    "rank 9": (ValueError, "x: expected at most 8", lambda: heed.ops.exp(np.zeros([1] * 9, np.float32))),
+    "shape": (ValueError, "v", lambda: heed.attend(q, k, v[:, :3])),
+    "nan scale": (ValueError, "scale: expected a finite", lambda: heed.attend(q, k, v, scale=float("nan"))),
+    "weighting": (ValueError, "weighting: expected one of", lambda: heed.attend(q, k, v, weighting="max")),
+    "isa": (ValueError, "isa: expected one of", lambda: heed.attend(q, k, v, isa="mmx")),
+    "threads": (ValueError, "threads", lambda: heed.attend(q, k, v, threads=-1)),
+    "slug": (ValueError, "mechanism: expected a slug", lambda: heed.run("no-such", {})),
+    "slug type": (TypeError, "slug: expected text", lambda: heed.run(3, {})),
+    "tensors": (TypeError, "tensors: expected a dictionary", lambda: heed.run("exact", [q])),
+    "outputs": (TypeError, "outputs: expected a list", lambda: heed.run("exact", {"q": q}, outputs="out")),
+    "missing input": (ValueError, "input k: expected a tensor of shape", lambda: heed.run("exact", {"q": q})),
+    "tensor type": (TypeError, "input q: expected an array", lambda: heed.run("exact", {"q": "q"})),
+    "parameter": (ValueError, "parameter nope", lambda: heed.run("exact", {"q": q, "k": k, "v": v}, nope=1)),
+    "parameter type": (ValueError, "parameter causal: expected true", lambda: heed.run("exact", {"q": q, "k": k, "v": v}, causal=1)),
+    "nan parameter": (ValueError, "parameter scale: expected a finite", lambda: heed.run("exact", {"q": q, "k": k, "v": v}, scale=float("nan"))),
+    "argument": (TypeError, "unexpected keyword argument 'foo'", lambda: heed.exact(q=q, k=k, v=v, foo=1)),
+    "missing tensor": (TypeError, "missing the tensor 'v'", lambda: heed.exact(q=q, k=k)),
+    "op argument": (TypeError, "missing weight", lambda: heed.ops.linear(q)),
+    "op keyword": (TypeError, "unexpected keyword argument 'w'", lambda: heed.ops.linear(q, q, w=1)),
+    "op list": (TypeError, "tensors: expected a list", lambda: heed.ops.concat(q, 0)),
+    "op item": (TypeError, r"tensors\[1\]: expected an array", lambda: heed.ops.concat([q, 3], 0)),
+    "op value": (ValueError, "sizes", lambda: heed.ops.split(q, 1, [1, 1])),
+    "attribute": (AttributeError, "no attribute 'frobnicate'", lambda: heed.frobnicate),
+    "case file": (ValueError, "no-such-file", lambda: heed.verify("no-such-file.safetensors")),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_errors_name_the_argument(name):
+    kind, message, call = WRONG[name]
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_calls_run_beside_each_other():
+    """The interpreter's lock is released: another Python thread moves on while heed computes."""
+    x = np.ones((600, 600), np.float32)
+    moved, stop = [0], threading.Event()
+
+    def count():
+        while not stop.is_set():
+            moved[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    results = [heed.ops.matmul(x, x, threads=1) for _ in range(5)]
+    stop.set()
+    thread.join()
+    assert moved[0] > 0 and all(np.all(r == 600) for r in results)
+
+
+def test_catalogue():
+    rows = heed.list()
+    assert [row["slug"] for row in rows] == sorted(row["slug"] for row in rows)
+    assert {"slug", "family", "kind", "tier", "paper"} <= set(rows[0])
+    assert all(row["family"] == "local" for row in heed.list("local")) and heed.list("local")
+    assert heed.info("exact")["inputs"][0]["name"] == "q"
+    assert heed.doctor(measure=False)["threads"] >= 1
+    assert all(row["passed"] for row in heed.verify(CASES[0]))
+    assert "sliding_window" in dir(heed) and "causal" in inspect.signature(heed.sliding_window).parameters
+
+
+def test_safetensors_round_trip(tmp_path):
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).T, "b": np.arange(4), "c": torch.ones(3, dtype=torch.bool)}
+    heed.write_safetensors(str(tmp_path / "x.safetensors"), tensors, {"note": "here"})
+    back, metadata = heed.read_safetensors(str(tmp_path / "x.safetensors"))
+    assert metadata == {"note": "here"}
+    for name, tensor in tensors.items():
+        assert np.array_equal(back[name], np.asarray(tensor))
+    back["a"] += 1  # memory of its own
+
+
+def heed_program(*arguments):
+    return subprocess.run([sys.executable, "-m", "heed", *map(str, arguments)], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def test_program(tmp_path):
+    assert json.loads(heed_program("list", "--json").stdout) == heed.list()
+    assert json.loads(heed_program("info", "exact").stdout) == heed.info("exact")
+    out = tmp_path / "out.safetensors"
+    done = heed_program("run", "exact", "--in", next(p for p in CASES if p.stem == "exact"), "--out", out, "-p", "causal=true")
+    assert done.returncode == 0, done.stderr
+    assert "out.out" in heed.read_safetensors(str(out))[0]
+    assert heed_program("verify", *CASES[:2]).returncode == 0
+    wrong = heed_program("run", "no-such", "--in", CASES[0])
+    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "slug" in wrong.stderr

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every catalogue entry on every case file: kinds of arrays, layouts, 16-bit inputs, the generated functions."""
+import inspect
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import CASES, TESTS, check, load, strided, to_torch
+
+import heed
+
+SLUGS = [row["slug"] for row in heed.list()]
+
+
+def test_from_numpy(case):
+    results = case.run()
+    assert set(results) == set(case.outputs)
+    for name, want in case.outputs.items():
+        assert isinstance(results[name], np.ndarray)
+        check(results[name], want, case.rtol, case.atol, name)
+
+
+def test_from_torch_strided(case):
+    results = case.run(lambda array: to_torch(strided(array)))
+    for name, want in case.outputs.items():
+        assert isinstance(results[name], torch.Tensor)
+        check(results[name], want, case.rtol, case.atol, name)
+
+
+def test_same_bits_for_any_layout_and_threads(case):
+    one, two = case.run(threads=1), case.run(strided, threads=2)
+    for name in one:
+        assert np.array_equal(one[name], two[name], equal_nan=True), name
+
+
+@pytest.mark.parametrize("dtype,bound", [(torch.bfloat16, 2**-7), (torch.float16, 2**-9)], ids=["bf16", "f16"])
+def test_16_bits_against_strict(case, dtype, bound):
+    """CONTRACTS, Precision: heed's own strict result on the rounded inputs, within a share of the largest |out|."""
+    def rounded(array):
+        return to_torch(array).to(dtype) if array.dtype == np.float32 else to_torch(array)
+
+    def widened(array):
+        return rounded(array).float() if array.dtype == np.float32 else to_torch(array)
+
+    floats = [name for name, want in case.outputs.items() if want.dtype.kind == "f"]
+    got, want = case.run(rounded), case.run(widened)
+    for name in floats:
+        a, b = got[name].double(), want[name].double()
+        same = a == b
+        off = torch.where(same, 0.0, (a - b).abs()).max() if a.numel() else 0.0
+        largest = b[b.isfinite()].abs().max() if b.isfinite().any() else 0.0
+        assert off <= bound * largest, name
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_has_a_case_file(slug):
+    assert any(load(path).slug == slug for path in CASES)
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_generated_function(slug):
+    function = getattr(heed, slug.replace("-", "_"))
+    case = next(load(path) for path in CASES if load(path).slug == slug)
+    signature, d = inspect.signature(function), heed.info(slug)
+    assert all(p.kind == p.KEYWORD_ONLY for p in signature.parameters.values())
+    for entry in d["inputs"]:
+        assert entry["name"] in signature.parameters
+    arguments = {}
+    for p in d["params"]:
+        name = p["name"] if p["name"] in signature.parameters and p["name"] not in case.inputs else p["name"] + "_"
+        assert signature.parameters[name].default == p["default"]
+        assert p["name"] in function.__doc__ and p["doc"] in function.__doc__
+        if p["name"] in case.params:
+            arguments[name] = case.params[p["name"]]
+    results = function(**case.inputs, weights=case.weights, outputs=list(case.outputs), **arguments)
+    for name, want in case.outputs.items():
+        check(results[name], want, case.rtol, case.atol, name)
+
+
+@pytest.mark.parametrize("path", sorted((TESTS / "interfaces").glob("*.json")), ids=lambda path: path.stem)
+def test_interface_is_accepted(path):
+    """The names, shapes and types of the tables: the declaration takes the inputs and gives the outputs."""
+    text = json.loads(path.read_text())
+    rng, types = np.random.default_rng(0), {"I64": np.int64, "BOOL": np.bool_, "U8": np.uint8, "I32": np.int32}
+
+    def shape_of(described):
+        return described.split(" ")[0], json.loads(described.split(" ", 1)[1])
+
+    def made(described):
+        kind, shape = shape_of(described)
+        return rng.standard_normal(shape).astype(np.float32) if kind == "F32" else np.ones(shape, types[kind])
+
+    results = heed.run(text["mechanism"], {k: made(v) for k, v in text["inputs"].items()},
+                       weights={k: made(v) for k, v in text["weights"].items()}, outputs=list(text["outputs"]), **text["params"])
+    for name, described in text["outputs"].items():
+        kind, shape = shape_of(described)
+        assert list(results[name].shape) == shape, name
+        assert results[name].dtype == types.get(kind, np.float32), name
