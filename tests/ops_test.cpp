@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each op against a literal computation in double, over dense, permuted, sliced and reversed inputs.
-#include "ops/ops.h"
+#include "heed/ops.h"
 
 #include <gtest/gtest.h>
 

@@ -32,13 +32,37 @@ std::string describe_mechanism(const std::string& slug);
 Tensors run(const std::string& slug, const Tensors& inputs, const Tensors& weights = {}, const std::string& params = "{}",
             const std::vector<std::string>& outputs = {}, const Context& context = {});
 
+/// A run that remembers how gradients go back through it.
+class Recording {
+ public:
+  Tensors outputs;
+  /// Gradients of the sum over outputs of sum(output * cotangent), by the names given to record(). Can be called again.
+  /// Throws Error for a cotangent that is no float output's or has another shape.
+  Tensors gradients(const Tensors& cotangents) const;
+
+ private:
+  friend Recording record(const std::string&, const Tensors&, const Tensors&, const std::vector<std::string>&, const std::string&,
+                          const std::vector<std::string>&, const Context&);
+  Tensors graph_, wanted_;
+  Context context_;
+};
+
+/// As run(); `of` names what gradients are wanted of: "in.NAME", "weight.NAME". Throws Error for one that declares none.
+Recording record(const std::string& slug, const Tensors& inputs, const Tensors& weights, const std::vector<std::string>& of,
+                 const std::string& params = "{}", const std::vector<std::string>& outputs = {}, const Context& context = {});
+
+/// Seeded initial weights: what run() uses where a mechanism has weights and none at all are given. Shapes come from the
+/// parameters and the inputs (which may lack where the parameters say enough); throws Error naming a weight whose shape is not
+/// settled by them.
+Tensors initial_weights(const std::string& slug, const Tensors& inputs = {}, const std::string& params = "{}", const Context& context = {});
+
 struct OutputError {
   std::string output;
   double max_absolute = 0, max_relative = 0;
   bool passed = false;
 };
 
-/// Runs a case file (docs/case-files.md) and compares each output: |got - want| <= atol + rtol |want|; NaN fails; integer and
+/// Runs a case file (docs/case-files.md) and compares each output and each gradient ("grad.in.q"): |got - want| <= atol + rtol |want|; NaN fails; integer and
 /// bool outputs must be equal. Throws Error where the file or a name in it is wrong.
 std::vector<OutputError> verify(const std::string& path, const Context& context = {});
 

@@ -61,7 +61,11 @@ struct View {
 /// A view over dense row-major memory.
 View dense_view(void* data, DType dtype, const Shape& shape);
 
-/// Reference-counted storage behind a view; copies, slices and transposes share it.
+struct Origin;  // heed/tape.h
+
+/// Reference-counted storage behind a view; copies, slices and transposes share it. Where a gradient is wanted a tensor also
+/// knows its origin, which the methods that give views carry on; its memory is then out of reach but for the ops, so that
+/// nothing computes with it behind the tape's back.
 class Tensor {
  public:
   Tensor() = default;
@@ -73,19 +77,32 @@ class Tensor {
   static Tensor of(const std::vector<float>& values, const Shape& shape);
 
   bool defined() const { return owner_ != nullptr; }
-  const View& view() const { return view_; }
-  operator const View&() const { return view_; }
+  /// Throws where a gradient is wanted, like data(): no_gradient() of heed/ops.h says that none is.
+  const View& view() const { return origin_ ? reached() : view_; }
+  operator const View&() const { return view(); }
   DType dtype() const { return view_.dtype; }
   const Shape& shape() const { return view_.shape; }
   int rank() const { return view_.rank(); }
   std::int64_t extent(int axis) const { return view_.extent(axis); }
   std::int64_t stride(int axis) const { return view_.stride(axis); }
   std::int64_t count() const { return view_.count(); }
-  /// The first element; T must fit the dtype (not checked).
+  /// The first element; T must fit the dtype (not checked). Throws where a gradient is wanted.
   template <class T>
   T* data() const {
+    return static_cast<T*>(view().data);
+  }
+  /// The same for the ops, which record what they do.
+  template <class T>
+  T* raw() const {
     return static_cast<T*>(view_.data);
   }
+  const View& raw_view() const { return view_; }
+
+  /// Null where no gradient is wanted; `place` tells the outputs of one op apart.
+  const std::shared_ptr<const Origin>& origin() const { return origin_; }
+  int place() const { return place_; }
+  /// The same elements with another origin, or none.
+  Tensor with_origin(std::shared_ptr<const Origin> origin, int place = 0) const;
 
   /// Views of the same storage.
   Tensor permute(const std::vector<int>& axes) const;
@@ -98,12 +115,16 @@ class Tensor {
   Tensor reshape(const Shape& shape) const;
   /// Dense row-major; itself when it is already.
   Tensor dense() const;
-  /// Dense and of another dtype; floats round to nearest even; itself when nothing changes.
+  /// Dense and of another dtype; floats round to nearest even; itself when nothing changes. Only floats keep their origin.
   Tensor to(DType dtype) const;
 
  private:
+  [[noreturn]] const View& reached() const;
+
   View view_;
   std::shared_ptr<void> owner_;
+  std::shared_ptr<const Origin> origin_;
+  int place_ = 0;
 };
 
 }  // namespace v0

@@ -13,7 +13,7 @@
 #include <tuple>
 #include <utility>
 
-#include "ops/ops.h"
+#include "heed/ops.h"
 #include "read.h"
 
 namespace heed::python {

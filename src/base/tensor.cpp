@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "heed/tensor.h"
+#include "heed/tape.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/float16.h"
+#include "heed/tensor.h"
 
 namespace heed {
 inline namespace v0 {
@@ -160,7 +161,23 @@ void copy_elements(const View& from, void* to) {
   each(from, [&](std::int64_t offset) { *out++ = in[offset]; });
 }
 
+/// A view's origin: its step back.
+Tensor stepped(const Tensor& from, Tensor to, ViewStep step) {
+  if (!from.origin()) return to;
+  step.from = from.shape();
+  return to.with_origin(std::make_shared<Origin>("view", std::vector<Source>{{from.origin(), from.place()}}, std::move(step)));
+}
+
 }  // namespace
+
+const View& Tensor::reached() const { fail("tensor", "ops alone to compute with what a gradient is wanted of, or no_gradient()", "access to its memory"); }
+
+Tensor Tensor::with_origin(std::shared_ptr<const Origin> origin, int place) const {
+  Tensor result(view_, owner_);
+  result.origin_ = std::move(origin);
+  result.place_ = place;
+  return result;
+}
 
 Tensor Tensor::permute(const std::vector<int>& axes) const {
   if (int(axes.size()) != rank()) fail("axes", std::to_string(rank()) + " axes", std::to_string(axes.size()));
@@ -173,7 +190,7 @@ Tensor Tensor::permute(const std::vector<int>& axes) const {
     extents.push_back(extent(a));
     strides.push_back(stride(a));
   }
-  return {with_shape(view_, extents, strides), owner_};
+  return stepped(*this, {with_shape(view_, extents, strides), owner_}, {ViewStep::Kind::permute, axes, 0, 0, {}});
 }
 
 Tensor Tensor::transpose(int a, int b) const {
@@ -192,7 +209,7 @@ Tensor Tensor::slice(int axis, std::int64_t begin, std::int64_t length) const {
   View view = view_;
   view.shape = Shape(extents);
   view.data = static_cast<char*>(view.data) + begin * view.strides[std::size_t(a)] * std::int64_t(size_of(view.dtype));
-  return {view, owner_};
+  return stepped(*this, {view, owner_}, {ViewStep::Kind::slice, {}, a, begin, {}});
 }
 
 Tensor Tensor::broadcast(const Shape& target) const {
@@ -204,7 +221,7 @@ Tensor Tensor::broadcast(const Shape& target) const {
     else fits = extent(i) == 1;
   }
   if (!fits) fail("tensor", "a shape that broadcasts to " + target.text(), shape().text());
-  return {with_shape(view_, target.vector(), strides), owner_};
+  return stepped(*this, {with_shape(view_, target.vector(), strides), owner_}, {ViewStep::Kind::broadcast, {}, 0, 0, {}});
 }
 
 Tensor Tensor::dense() const {
@@ -216,13 +233,14 @@ Tensor Tensor::dense() const {
     case 4: copy_elements<std::uint32_t>(view_, result.view_.data); break;
     default: copy_elements<std::uint64_t>(view_, result.view_.data); break;
   }
-  return result;
+  return stepped(*this, result, {ViewStep::Kind::reshape, {}, 0, 0, {}});
 }
 
 Tensor Tensor::reshape(const Shape& target) const {
   if (target.count() != count()) fail("shape", std::to_string(count()) + " elements", target.text());
-  const Tensor source = dense();
-  return {dense_view(source.view_.data, dtype(), target), source.owner_};
+  if (target == shape()) return dense();
+  const Tensor source = with_origin(nullptr).dense();
+  return stepped(*this, {dense_view(source.view_.data, dtype(), target), source.owner_}, {ViewStep::Kind::reshape, {}, 0, 0, {}});
 }
 
 Tensor Tensor::to(DType target) const {
@@ -230,10 +248,10 @@ Tensor Tensor::to(DType target) const {
   Tensor result(target, shape());
   std::int64_t n = 0;
   each(view_, [&](std::int64_t offset) {
-
     store(result.view_.data, target, n++, load(view_.data, dtype(), offset));
   });
-  return result;
+  if (target != DType::f32 && target != DType::bf16 && target != DType::f16) return result;
+  return stepped(*this, result, {ViewStep::Kind::reshape, {}, 0, 0, {}});
 }
 
 }  // namespace v0

@@ -9,7 +9,7 @@
 
 #include "heed/attend.h"
 #include "mechanism/mechanism.h"
-#include "ops/ops.h"
+#include "heed/ops.h"
 
 namespace heed::mechanism {
 
@@ -62,10 +62,7 @@ struct Attention : Mechanism {
     o.weighting = weighting == "sigmoid" ? Weighting::sigmoid : weighting == "relu" ? Weighting::relu
                   : weighting == "softmax_plus_one" ? Weighting::softmax_plus_one : Weighting::softmax;
     const auto give = [](std::optional<View>& to, const Tensor& from) { if (from.defined()) to = from.view(); };
-    give(o.bias, bias);
     give(o.mask, mask);
-    give(o.alibi_slopes, alibi_slopes);
-    give(o.sink, sink);
     give(o.key_lengths, key_lengths);
     give(o.query_lengths, query_lengths);
     return o;
@@ -105,14 +102,16 @@ struct Attention : Mechanism {
     return result;
   }
 
-  /// Fills out, and lse and weights where wanted.
   void attend(Ops& ops, const Tensor& queries, const Tensor& keys, const Tensor& values, const AttendOptions& o) {
-    const auto B = queries.extent(0), N = queries.extent(1), H = queries.extent(2), M = keys.extent(1);
-    out = Tensor(DType::f32, {B, N, H, values.extent(3)});
-    AttendExtras extras;
-    if (wants(lse)) extras.lse = (lse = Tensor(DType::f32, {B, H, N})).view();
-    if (wants(weights)) extras.weights = (weights = Tensor(DType::f32, {B, H, N, M})).view();
-    heed::attend(queries, keys, values, out, o, extras, ops.context());
+    attend(ops, queries, keys, values, o, {bias, alibi_slopes, sink});
+  }
+  /// Fills out, and lse and weights where wanted.
+  void attend(Ops& ops, const Tensor& queries, const Tensor& keys, const Tensor& values, const AttendOptions& o, const ScoreTerms& terms) {
+    const unsigned extras = (wants(lse) ? want_lse : 0u) | (wants(weights) ? want_weights : 0u);
+    const Attended got = ops.attend(queries, keys, values, o, extras, terms);
+    out = got.out;
+    lse = got.lse;
+    weights = got.weights;
   }
 };
 

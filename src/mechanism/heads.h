@@ -7,7 +7,7 @@
 
 #include "heed/attend.h"
 #include "mechanism/mechanism.h"
-#include "ops/ops.h"
+#include "heed/ops.h"
 
 namespace heed::mechanism {
 
@@ -20,24 +20,16 @@ inline Tensor split_heads(const Tensor& x, std::int64_t heads) {
 /// (B, N, H, D) -> (B, N, H*D).
 inline Tensor join_heads(const Tensor& x) { return x.reshape({x.extent(0), x.extent(1), x.extent(2) * x.extent(3)}); }
 
-/// out[b, h, i, j] = x[b, h] at element offset + i step_i + j step_j of the last two axes: no copy. x is dense.
-inline Tensor skew(const Tensor& x, const Shape& shape, std::int64_t offset, std::int64_t step_i, std::int64_t step_j) {
-  View view = x;
-  view.data = x.data<float>() + offset;
-  view.shape = shape;
-  view.strides = std::array<std::int64_t, max_rank>{x.stride(0), x.stride(1), step_i, step_j};
-  return Tensor(view, std::make_shared<Tensor>(x));
-}
-
 /// x[b, h, i, i - j + N - 1] at (i, j), from x (B, H, N, 2N - 1).
-inline Tensor by_distance(const Tensor& x) {
-  const auto N = x.extent(2), S = x.extent(3);
-  return skew(x, {x.extent(0), x.extent(1), N, N}, N - 1, S + 1, -1);
+inline Tensor by_distance(const Ops& ops, const Tensor& x) {
+  const auto B = x.extent(0), H = x.extent(1), N = x.extent(2), S = x.extent(3);
+  return ops.strided(x, {B, H, N, N}, {H * N * S, N * S, S + 1, -1}, N - 1);
 }
 
 /// q, k, v (B, N, H, D) attended; the weights only where `weights` is given.
-inline Tensor attend_into(const Ops& ops, const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options, Tensor* weights) {
-  auto got = ops.attend(q, k, v, options, weights ? unsigned(want_weights) : 0u);
+inline Tensor attend_into(const Ops& ops, const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options, Tensor* weights,
+                          const ScoreTerms& terms = {}) {
+  auto got = ops.attend(q, k, v, options, weights ? unsigned(want_weights) : 0u, terms);
   if (weights) *weights = got.weights;
   return got.out;
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -21,8 +22,15 @@ class Ops;
 namespace heed::mechanism {
 
 /// Where a parameter lives in its mechanism; the member's initialiser is the default.
-using Slot = std::variant<bool*, std::int64_t*, double*, std::string*, std::optional<double>*, std::optional<std::int64_t>*,
-                          std::vector<std::int64_t>*, std::vector<double>*>;
+/// A list also takes a single value.
+using Slot = std::variant<bool*, std::int64_t*, double*, std::string*, std::optional<bool>*, std::optional<double>*, std::optional<std::int64_t>*,
+                          std::optional<std::string>*, std::vector<bool>*, std::vector<std::int64_t>*, std::vector<double>*, std::vector<std::string>*,
+                          std::optional<std::vector<std::int64_t>>*, std::vector<std::vector<std::int64_t>>*, std::vector<std::vector<double>>*,
+                          std::vector<std::vector<std::string>>*, std::map<std::string, std::int64_t>*>;
+
+/// How a weight begins where none is given (seeded). by_name: uniform in +-1/sqrt(fan in) from rank 2 on; of the vectors, zeros
+/// for biases, ones for the other weights of norms ("weight", "gamma"), else normal of deviation 0.02.
+enum class Init : std::uint8_t { by_name, zeros, ones, normal };
 
 /// A tensor a mechanism takes or gives. Shapes are symbols, integers or expressions of symbols and parameters, separated by
 /// spaces ("B N 2*dim"); `*name` stands for any number of axes.
@@ -30,10 +38,14 @@ struct TensorEntry {
   enum class Role { input, weight, output } role;
   std::string name, shape, doc, condition;
   Tensor* tensor;
+  std::map<std::string, Tensor>* many = nullptr;  ///< of a repeated entry, by its whole name
+  Init start = Init::by_name;
   DType dtype = DType::f32;
   bool required = true, gradient = true, present = true;
 
   TensorEntry& optional() { required = false; return *this; }
+  TensorEntry& init(Init how) { start = how; return *this; }
+  /// Selected, integer or constant: asking for its gradient is an error.
   TensorEntry& no_gradient() { gradient = false; return *this; }
   TensorEntry& of(DType type) { dtype = type; gradient = gradient && type == DType::f32; return *this; }
   /// Present only where `holds`; `text` says so in the docs ("kind=col").
@@ -67,6 +79,27 @@ class Declaration {
   TensorEntry& output(std::string name, Tensor& tensor, std::string shape, std::string doc = "") {
     return add(TensorEntry::Role::output, std::move(name), tensor, std::move(shape), std::move(doc));
   }
+  /// Any number of tensors whose names fit the pattern: {i} stands for digits where one letter is inside, else for text without a
+  /// dot ("x{i}", "edge_{head}_rel_{tail}"). Each binds the shape by itself where the shape's symbols are not bound yet.
+  TensorEntry& inputs(std::string pattern, std::map<std::string, Tensor>& named, std::string shape, std::string doc) {
+    return add(TensorEntry::Role::input, std::move(pattern), named, std::move(shape), std::move(doc));
+  }
+  TensorEntry& weights(std::string pattern, std::map<std::string, Tensor>& named, std::string shape, std::string doc = "") {
+    return add(TensorEntry::Role::weight, std::move(pattern), named, std::move(shape), std::move(doc));
+  }
+  TensorEntry& outputs(std::string pattern, std::map<std::string, Tensor>& named, std::string shape, std::string doc = "") {
+    return add(TensorEntry::Role::output, std::move(pattern), named, std::move(shape), std::move(doc));
+  }
+  /// NAME.weight (out, in) and NAME.bias (out).
+  void linear(const std::string& name, Tensor& weight, Tensor& bias, const std::string& out, const std::string& in, bool has_bias = true) {
+    this->weight(name + ".weight", weight, out + " " + in);
+    if (has_bias) this->weight(name + ".bias", bias, out);
+  }
+  /// Entries of official state dicts that carry nothing here; `*` stands for any text ("*.num_batches_tracked").
+  void ignore(std::string pattern) { ignored.push_back(std::move(pattern)); }
+  /// Nothing here has a gradient, and why; asking for one is an error.
+  void no_gradients(std::string why) { gradient_refused = std::move(why); }
+
   template <class T>
   ParamEntry& param(std::string name, T& value, std::string doc) {
     params.push_back(std::make_unique<ParamEntry>(ParamEntry{std::move(name), std::move(doc), "", &value, {}, {}, {}}));
@@ -75,8 +108,15 @@ class Declaration {
 
   std::vector<std::unique_ptr<TensorEntry>> tensors;
   std::vector<std::unique_ptr<ParamEntry>> params;
+  std::vector<std::string> ignored;
+  std::string gradient_refused;
 
  private:
+  TensorEntry& add(TensorEntry::Role role, std::string name, std::map<std::string, Tensor>& named, std::string shape, std::string doc) {
+    tensors.push_back(std::make_unique<TensorEntry>(TensorEntry{role, std::move(name), std::move(shape), std::move(doc), "", nullptr, &named}));
+    tensors.back()->required = false;
+    return *tensors.back();
+  }
   TensorEntry& add(TensorEntry::Role role, std::string name, Tensor& tensor, std::string shape, std::string doc) {
     tensors.push_back(std::make_unique<TensorEntry>(TensorEntry{role, std::move(name), std::move(shape), std::move(doc), "", &tensor}));
     return *tensors.back();
@@ -91,7 +131,8 @@ class Mechanism {
 
   /// Whether this output member was asked for.
   bool wants(const Tensor& output) const { return wanted.count(&output) != 0; }
-  std::set<const Tensor*> wanted;
+  std::set<const void*> wanted;
+  bool wants(const std::map<std::string, Tensor>& outputs) const { return wanted.count(&outputs) != 0; }
 };
 
 struct Entry {

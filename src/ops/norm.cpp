@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "ops/lanes.h"
-#include "ops/ops.h"
+#include "heed/ops.h"
 
 namespace heed {
 inline namespace v0 {
@@ -26,8 +26,8 @@ Tensor normalise(int threads, const Tensor& x, const Tensor& weight, const Tenso
   if (x.count() == 0) return out;
   pieces(threads, x.count() / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      const float* v = from.data<float>() + row * wide;
-      float* to = out.data<float>() + row * wide;
+      const float* v = from.raw<float>() + row * wide;
+      float* to = out.raw<float>() + row * wide;
       double mean = 0, square = 0;
       if (centred) {
         for (std::int64_t i = 0; i < wide; ++i) mean += v[i];
@@ -37,8 +37,8 @@ Tensor normalise(int threads, const Tensor& x, const Tensor& weight, const Tenso
       const double factor = 1 / std::sqrt(square / double(wide) + epsilon);
       for (std::int64_t i = 0; i < wide; ++i) {
         double value = (v[i] - mean) * factor;
-        if (gain.defined()) value *= gain.data<float>()[i];
-        if (offset.defined()) value += offset.data<float>()[i];
+        if (gain.defined()) value *= gain.raw<float>()[i];
+        if (offset.defined()) value += offset.raw<float>()[i];
         to[i] = float(value);
       }
     }
@@ -48,12 +48,35 @@ Tensor normalise(int threads, const Tensor& x, const Tensor& weight, const Tenso
 
 }  // namespace
 
+namespace {
+
+/// With y = (x - mean) f: dx = f (h - mean(h) - y mean(h y)), h = gradient * weight; mean(h) only when centred.
+std::vector<Tensor> pull_norm(const Pull& p, const Tensor& x, const Tensor& weight, const Shape& bias, float epsilon, bool centred) {
+  const Ops& o = p.ops;
+  const Tensor g = p.gradient(), flat = centred ? o.sub(x, o.mean(x, {-1}, true)) : x;
+  const Tensor factor = o.rsqrt(o.shift(o.mean(o.square(flat), {-1}, true), epsilon)), y = o.mul(flat, factor);
+  const Tensor h = weight.defined() ? o.mul(g, weight) : g;
+  std::vector<Tensor> back(3);
+  if (p.wants(0)) {
+    Tensor inner = o.sub(h, o.mul(y, o.mean(o.mul(h, y), {-1}, true)));
+    if (centred) inner = o.sub(inner, o.mean(h, {-1}, true));
+    back[0] = o.mul(inner, factor);
+  }
+  if (p.wants(1)) back[1] = o.sum_to(o.mul(g, y), weight.shape());
+  if (p.wants(2)) back[2] = o.sum_to(g, bias);
+  return back;
+}
+
+}  // namespace
+
 Tensor Ops::layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon) const {
-  return normalise(context_.threads, x, weight, bias, epsilon, true);
+  return record("layer_norm", normalise(context_.threads, x, weight, bias, epsilon, true), {&x, &weight, &bias},
+                [x, weight, s = bias.shape(), epsilon](const Pull& p) { return pull_norm(p, x, weight, s, epsilon, true); });
 }
 
 Tensor Ops::rms_norm(const Tensor& x, const Tensor& weight, float epsilon) const {
-  return normalise(context_.threads, x, weight, {}, epsilon, false);
+  return record("rms_norm", normalise(context_.threads, x, weight, {}, epsilon, false), {&x, &weight},
+                [x, weight, epsilon](const Pull& p) { return pull_norm(p, x, weight, {}, epsilon, false); });
 }
 
 Tensor Ops::rope(const Tensor& x, const Tensor& cos, const Tensor& sin, bool interleaved) const {
@@ -71,19 +94,37 @@ Tensor Ops::rope(const Tensor& x, const Tensor& cos, const Tensor& sin, bool int
   if (x.count() == 0) return out;
   pieces(context_.threads, x.count() / d, 16384 / d, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      const float* v = from.data<float>() + row * d;
-      float* to = out.data<float>() + row * d;
+      const float* v = from.raw<float>() + row * d;
+      float* to = out.raw<float>() + row * d;
       const std::int64_t at = row / h % n * half;
       std::copy(v + 2 * half, v + d, to + 2 * half);
       for (std::int64_t i = 0; i < half; ++i) {
         const std::int64_t a = interleaved ? 2 * i : i, b = interleaved ? 2 * i + 1 : i + half;
-        const float turn = c.data<float>()[at + i], lift = s.data<float>()[at + i];
+        const float turn = c.raw<float>()[at + i], lift = s.raw<float>()[at + i];
         to[a] = v[a] * turn - v[b] * lift;
         to[b] = v[b] * turn + v[a] * lift;
       }
     }
   });
-  return out;
+  return record("rope", out, {&x, &cos, &sin}, [x, cos, sin, interleaved](const Pull& p) -> std::vector<Tensor> {
+    const Ops& o = p.ops;
+    std::vector<Tensor> back(3);
+    if (p.wants(0)) back[0] = o.rope(p.gradient(), cos, o.neg(sin), interleaved);  // turns back
+    if (!p.wants(1) && !p.wants(2)) return back;
+    const std::int64_t half = cos.extent(1);
+    const auto pair = [&](const Tensor& from) {  // the first and the second of each pair
+      const Tensor turned = from.slice(3, 0, 2 * half);
+      if (!interleaved) return std::pair{turned.slice(3, 0, half), turned.slice(3, half, half)};
+      const Tensor pairs = turned.reshape({from.extent(0), from.extent(1), from.extent(2), half, 2});
+      const Shape flat{from.extent(0), from.extent(1), from.extent(2), half};
+      return std::pair{pairs.slice(4, 0, 1).reshape(flat), pairs.slice(4, 1, 1).reshape(flat)};
+    };
+    const auto [a, b] = pair(x);
+    const auto [g, h] = pair(p.gradient());
+    if (p.wants(1)) back[1] = o.sum(o.add(o.mul(g, a), o.mul(h, b)), {0, 2});
+    if (p.wants(2)) back[2] = o.sum(o.sub(o.mul(h, a), o.mul(g, b)), {0, 2});
+    return back;
+  });
 }
 
 }  // namespace v0

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/product.h"
 #include "ops/lanes.h"
-#include "ops/ops.h"
+#include "heed/ops.h"
 
 namespace heed {
 inline namespace v0 {
@@ -33,11 +33,14 @@ Tensor Ops::matmul(const Tensor& a, const Tensor& b) const {
       from += here * left.stride(i);
       at += here * right.stride(i);
     }
-    return product::Job{{left.data<float>() + from, left.stride(-2), left.stride(-1)},
-                        {right.data<float>() + at, right.stride(-2), right.stride(-1)},
-                        out.data<float>() + job * m * n, n};
+    return product::Job{{left.raw<float>() + from, left.stride(-2), left.stride(-1)},
+                        {right.raw<float>() + at, right.stride(-2), right.stride(-1)},
+                        out.raw<float>() + job * m * n, n};
   });
-  return out;
+  return record("matmul", out, {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
+    return {p.wants(0) ? p.ops.sum_to(p.ops.matmul(p.gradient(), b.transpose(-1, -2)), a.shape()) : Tensor(),
+            p.wants(1) ? p.ops.sum_to(p.ops.matmul(a.transpose(-1, -2), p.gradient()), b.shape()) : Tensor()};
+  });
 }
 
 Tensor Ops::linear(const Tensor& x, const Tensor& weight, const Tensor& bias) const {
@@ -55,15 +58,19 @@ Tensor Ops::linear(const Tensor& x, const Tensor& weight, const Tensor& bias) co
   const std::int64_t rows = Shape(extents).count();
   extents.back() = wide;
   const Tensor flat = x.reshape(Shape{rows, in});
-  const Tensor out = matmul(flat, weight.transpose(0, 1));
+  const Tensor product = matmul(flat, weight.transpose(0, 1)), out = product.with_origin(nullptr);
   if (bias.defined()) {
     const Tensor row = bias.dense();
     pieces(context_.threads, rows, 16384 / std::max<std::int64_t>(wide, 1), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i)
-        for (std::int64_t j = 0; j < wide; ++j) out.data<float>()[i * wide + j] += row.data<float>()[j];
+        for (std::int64_t j = 0; j < wide; ++j) out.raw<float>()[i * wide + j] += row.raw<float>()[j];
     });
+    if (wanted({&product, &bias}))  // the bias was added in place
+      return record("linear", out, {&product, &bias}, [](const Pull& p) -> std::vector<Tensor> {
+        return {p.gradient(), p.wants(1) ? p.ops.sum(p.gradient(), {0}) : Tensor()};
+      }).reshape(Shape(extents));
   }
-  return out.reshape(Shape(extents));
+  return product.reshape(Shape(extents));
 }
 
 }  // namespace v0

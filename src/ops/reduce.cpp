@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "ops/lanes.h"
-#include "ops/ops.h"
+#include "heed/ops.h"
 
 namespace heed {
 inline namespace v0 {
@@ -34,10 +34,10 @@ Tensor reduce(int threads, const Tensor& x, const std::vector<int>& axes, bool k
     else if (keepdim) extents.push_back(1);
   }
   order.insert(order.end(), last.begin(), last.end());
-  const Tensor from = x.permute(order).dense();
+  const Tensor from = x.with_origin(nullptr).permute(order).dense();
   Tensor out(DType::f32, Shape(extents));
   pieces(threads, count, 16384 / std::max<std::int64_t>(length, 1), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) out.data<float>()[i] = value(from.data<float>() + i * length, length);
+    for (std::int64_t i = begin; i < end; ++i) out.raw<float>()[i] = value(from.raw<float>() + i * length, length);
   });
   return out;
 }
@@ -47,12 +47,12 @@ template <class F>
 Tensor along(int threads, const Tensor& x, int axis, F&& body) {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
-  const Tensor from = x.transpose(axis, x.rank() - 1).dense();
+  const Tensor from = x.with_origin(nullptr).transpose(axis, x.rank() - 1).dense();
   const std::int64_t length = x.extent(axis);
   Tensor out(DType::f32, from.shape());
   if (length != 0)
     pieces(threads, x.count() / length, 16384 / length, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) body(from.data<float>() + i * length, out.data<float>() + i * length, length);
+      for (std::int64_t i = begin; i < end; ++i) body(from.raw<float>() + i * length, out.raw<float>() + i * length, length);
     });
   return out.transpose(axis, x.rank() - 1).dense();
 }
@@ -83,28 +83,63 @@ void some(std::int64_t n, const Tensor& x) {
 
 }  // namespace
 
+namespace {
+
+/// g, whose `axes` are gone or 1, stretched over them again.
+Tensor spread(const Tensor& g, const Shape& shape, const std::vector<int>& axes) {
+  auto extents = shape.vector();
+  for (int axis : axes) extents[std::size_t(axis_of(axis, shape.rank()))] = 1;
+  return g.reshape(Shape(extents)).broadcast(shape);
+}
+
+/// Goes to the extreme elements, in equal parts.
+std::vector<Tensor> pull_extreme(const Pull& p, const Tensor& x, const std::vector<int>& axes) {
+  const Ops& o = p.ops;
+  const Tensor best = spread(p.output(), x.shape(), axes);
+  const Tensor ours = o.where(o.equal(x, best), o.full({}, 1), o.full({}, 0));
+  return {o.mul(o.div(ours, o.sum(ours, axes, true)), spread(p.gradient(), x.shape(), axes))};
+}
+
+}  // namespace
+
 Tensor Ops::sum(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
-  return reduce(context_.threads, x, axes, keepdim, [](const float* v, std::int64_t n) { return float(total_of(v, n)); });
+  return record("sum", reduce(context_.threads, x, axes, keepdim, [](const float* v, std::int64_t n) { return float(total_of(v, n)); }), {&x},
+                [s = x.shape(), axes](const Pull& p) -> std::vector<Tensor> { return {spread(p.gradient(), s, axes)}; });
+}
+
+Tensor Ops::sum_to(const Tensor& x, const Shape& shape) const {
+  if (x.shape() == shape) return x;
+  const int lead = x.rank() - shape.rank();
+  std::vector<int> axes;
+  for (int i = 0; i < x.rank(); ++i) {
+    if (i < lead || (shape[i - lead] == 1 && x.extent(i) != 1)) axes.push_back(i);
+    else if (shape[i - lead] != x.extent(i)) fail("shape", "one that broadcasts to " + x.shape().text(), shape.text());
+  }
+  if (lead < 0) fail("shape", "one that broadcasts to " + x.shape().text(), shape.text());
+  return sum(x, axes).reshape(shape);
 }
 
 Tensor Ops::mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
-  return reduce(context_.threads, x, axes, keepdim, [](const float* v, std::int64_t n) { return float(total_of(v, n) / double(n)); });
-}
-
-Tensor Ops::max(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
-  return reduce(context_.threads, x, axes, keepdim, [&](const float* v, std::int64_t n) {
-    some(n, x);
-    return largest(v, n);
+  const Tensor out = reduce(context_.threads, x, axes, keepdim, [](const float* v, std::int64_t n) { return float(total_of(v, n) / double(n)); });
+  return record("mean", out, {&x}, [s = x.shape(), axes, n = double(x.count()) / double(out.count())](const Pull& p) -> std::vector<Tensor> {
+    return {p.ops.scale(spread(p.gradient(), s, axes), float(1 / n))};
   });
 }
 
+Tensor Ops::max(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
+  return record("max", reduce(context_.threads, x, axes, keepdim, [&](const float* v, std::int64_t n) {
+    some(n, x);
+    return largest(v, n);
+  }), {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
+}
+
 Tensor Ops::min(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
-  return reduce(context_.threads, x, axes, keepdim, [&](const float* v, std::int64_t n) {
+  return record("min", reduce(context_.threads, x, axes, keepdim, [&](const float* v, std::int64_t n) {
     some(n, x);
     float best = infinity;
     for (std::int64_t i = 0; i < n; ++i) best = v[i] < best || v[i] != v[i] ? v[i] : best;
     return best;
-  });
+  }), {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
 }
 
 Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
@@ -119,42 +154,55 @@ Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
   for (std::int64_t o = 0; o < cut.outer; ++o)
     for (std::int64_t i = 0; i < cut.inner; ++i) {
       some(cut.extent, x);
-      const float* lane = from.data<float>() + o * cut.extent * cut.inner + i;
+      const float* lane = from.raw<float>() + o * cut.extent * cut.inner + i;
       std::int64_t best = 0;
       for (std::int64_t e = 1; e < cut.extent; ++e) {
         const float value = lane[e * cut.inner], top = lane[best * cut.inner];
         if (top == top && (value > top || value != value)) best = e;
       }
-      out.data<std::int64_t>()[o * cut.inner + i] = best;
+      out.raw<std::int64_t>()[o * cut.inner + i] = best;
     }
   return out;
 }
 
 Tensor Ops::softmax(const Tensor& x, int axis) const {
-  return along(context_.threads, x, axis, [](const float* v, float* to, std::int64_t n) {
+  const Tensor out = along(context_.threads, x, axis, [](const float* v, float* to, std::int64_t n) {
     const float top = largest(v, n);
     double total = 0;
     for (std::int64_t i = 0; i < n; ++i) total += to[i] = top == -infinity ? 0.0f : std::exp(v[i] - top);
     const float factor = total == 0 ? 0.0f : float(1 / total);
     for (std::int64_t i = 0; i < n; ++i) to[i] *= factor;
   });
+  return record("softmax", out, {&x}, [axis](const Pull& p) -> std::vector<Tensor> {
+    const Tensor y = p.output(), gy = p.ops.mul(p.gradient(), y);
+    return {p.ops.sub(gy, p.ops.mul(y, p.ops.sum(gy, {axis}, true)))};
+  }, true);
 }
 
 Tensor Ops::log_softmax(const Tensor& x, int axis) const {
-  return along(context_.threads, x, axis, [](const float* v, float* to, std::int64_t n) {
+  const Tensor out = along(context_.threads, x, axis, [](const float* v, float* to, std::int64_t n) {
     const float total = log_sum(v, n);
     for (std::int64_t i = 0; i < n; ++i) to[i] = v[i] == -infinity ? v[i] : v[i] - total;
   });
+  return record("log_softmax", out, {&x}, [axis](const Pull& p) -> std::vector<Tensor> {
+    return {p.ops.sub(p.gradient(), p.ops.mul(p.ops.exp(p.output()), p.ops.sum(p.gradient(), {axis}, true)))};
+  }, true);
 }
 
 Tensor Ops::logsumexp(const Tensor& x, int axis, bool keepdim) const {
-  return reduce(context_.threads, x, {axis}, keepdim, log_sum);
+  return record("logsumexp", reduce(context_.threads, x, {axis}, keepdim, log_sum), {&x}, [x, axis](const Pull& p) -> std::vector<Tensor> {
+    return {p.ops.mul(spread(p.gradient(), x.shape(), {axis}), p.ops.softmax(x, axis))};
+  });
 }
 
 Tensor Ops::cumsum(const Tensor& x, int axis) const {
-  return along(context_.threads, x, axis, [](const float* v, float* to, std::int64_t n) {
+  const Tensor out = along(context_.threads, x, axis, [](const float* v, float* to, std::int64_t n) {
     double total = 0;
     for (std::int64_t i = 0; i < n; ++i) to[i] = float(total += v[i]);
+  });
+  return record("cumsum", out, {&x}, [axis](const Pull& p) -> std::vector<Tensor> {  // sums from the end
+    const Tensor& g = p.gradient();
+    return {p.ops.add(p.ops.sub(p.ops.sum(g, {axis}, true), p.ops.cumsum(g, axis)), g)};
   });
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <cstring>
+#include <memory>
 #include <numeric>
 
 #include "ops/lanes.h"
-#include "ops/ops.h"
+#include "heed/ops.h"
 
 namespace heed {
 inline namespace v0 {
@@ -11,7 +13,7 @@ using namespace heed::ops;
 
 namespace {
 
-const char* bytes(const Tensor& tensor) { return tensor.data<const char>(); }
+const char* bytes(const Tensor& tensor) { return tensor.raw<const char>(); }
 
 void need_any(const Tensor& tensor, const char* argument) {
   if (!tensor.defined()) fail(argument, "a tensor", "none");
@@ -22,7 +24,7 @@ Tensor checked(const Tensor& index, std::int64_t limit) {
   need(index, DType::i64, "index");
   const Tensor dense = index.dense();
   for (std::int64_t i = 0; i < index.count(); ++i) {
-    const std::int64_t value = dense.data<std::int64_t>()[i];
+    const std::int64_t value = dense.raw<std::int64_t>()[i];
     if (value < 0 || value >= limit) fail("index", "0 to " + std::to_string(limit - 1), std::to_string(value));
   }
   return dense;
@@ -35,7 +37,7 @@ Tensor pick(const Tensor& x, int axis, std::int64_t extent, F&& source) {
   const Lanes cut = lanes(x.shape(), axis);
   Tensor out(x.dtype(), with_axis(x.shape(), axis, extent));
   const std::size_t run = std::size_t(cut.inner) * size_of(x.dtype());
-  char* to = out.data<char>();
+  char* to = out.raw<char>();
   if (run != 0)
     for (std::int64_t o = 0; o < cut.outer; ++o)
       for (std::int64_t e = 0; e < extent; ++e, to += run) std::memcpy(to, bytes(from) + std::size_t(o * cut.extent + source(e)) * run, run);
@@ -58,13 +60,13 @@ Tensor ranked(int threads, const Tensor& x, int axis, std::int64_t k, bool desce
     std::vector<std::int64_t> order(std::size_t(cut.extent));
     for (std::int64_t lane = begin; lane < end; ++lane) {
       const std::int64_t o = lane / cut.inner, i = lane % cut.inner;
-      const float* v = from.data<float>() + o * cut.extent * cut.inner + i;
+      const float* v = from.raw<float>() + o * cut.extent * cut.inner + i;
       std::iota(order.begin(), order.end(), std::int64_t(0));
       std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](std::int64_t a, std::int64_t b) {
         const float left = v[a * cut.inner], right = v[b * cut.inner];
         return ahead(left, right, descending) || (!ahead(right, left, descending) && a < b);
       });
-      for (std::int64_t e = 0; e < k; ++e) out.data<std::int64_t>()[(o * k + e) * cut.inner + i] = order[std::size_t(e)];
+      for (std::int64_t e = 0; e < k; ++e) out.raw<std::int64_t>()[(o * k + e) * cut.inner + i] = order[std::size_t(e)];
     }
   });
   return out;
@@ -93,9 +95,14 @@ Tensor Ops::concat(const std::vector<Tensor>& list, int axis) const {
     const std::size_t run = std::size_t(part.extent(axis)) * unit;
     if (run != 0)
       for (std::int64_t o = 0; o < cut.outer; ++o)
-        std::memcpy(out.data<char>() + std::size_t(o * total) * unit + at, bytes(from) + std::size_t(o) * run, run);
+        std::memcpy(out.raw<char>() + std::size_t(o * total) * unit + at, bytes(from) + std::size_t(o) * run, run);
     at += run;
   }
+  std::vector<const Tensor*> inputs;
+  std::vector<std::int64_t> sizes;
+  for (const Tensor& part : list) inputs.push_back(&part), sizes.push_back(part.extent(axis));
+  if (out.dtype() == DType::f32)
+    record("concat", {&out}, inputs, [axis, sizes](const Pull& p) { return p.ops.split(p.gradient(), axis, sizes); });
   return out;
 }
 
@@ -134,7 +141,12 @@ Tensor Ops::repeat(const Tensor& x, int axis, std::int64_t times) const {
   need_any(x, "x");
   axis = axis_of(axis, x.rank());
   if (times < 0) fail("times", "0 or more", std::to_string(times));
-  return pick(x, axis, x.extent(axis) * times, [=](std::int64_t e) { return e / times; });
+  const Tensor out = pick(x, axis, x.extent(axis) * times, [=](std::int64_t e) { return e / times; });
+  return record("repeat", out, {&x}, [s = x.shape(), axis, times](const Pull& p) -> std::vector<Tensor> {
+    auto extents = s.vector();
+    extents.insert(extents.begin() + axis + 1, times);
+    return {p.ops.sum(p.gradient().reshape(Shape(extents)), {axis + 1})};
+  });
 }
 
 Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
@@ -151,9 +163,98 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
   for (std::int64_t o = 0; o < cut.outer; ++o)
     for (std::int64_t e = 0; e < cut.extent; ++e)
       for (std::int64_t i = 0; i < cut.inner; ++i, ++next)
-        std::memcpy(out.data<char>() + std::size_t(next) * unit,
-                    bytes(from) + std::size_t((o * x.extent(axis) + at.data<std::int64_t>()[next]) * cut.inner + i) * unit, unit);
-  return out;
+        std::memcpy(out.raw<char>() + std::size_t(next) * unit,
+                    bytes(from) + std::size_t((o * x.extent(axis) + at.raw<std::int64_t>()[next]) * cut.inner + i) * unit, unit);
+  return record("gather", out, {&x}, [at, axis, extent = x.extent(axis)](const Pull& p) -> std::vector<Tensor> {
+    return {p.ops.scatter_add(p.gradient(), axis, at, extent)};
+  });
+}
+
+Tensor Ops::scatter_add(const Tensor& x, int axis, const Tensor& index, std::int64_t extent) const {
+  need(x, DType::f32, "x");
+  axis = axis_of(axis, x.rank());
+  const Tensor at = checked(index, extent).broadcast(x.shape()).dense(), from = x.dense();
+  Tensor out = Tensor::zeros(DType::f32, with_axis(x.shape(), axis, extent));
+  const Lanes cut = lanes(x.shape(), axis);
+  pieces(context_.threads, cut.outer, 16384 / std::max<std::int64_t>(1, cut.extent * cut.inner), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t o = begin; o < end; ++o)
+      for (std::int64_t e = 0; e < cut.extent; ++e)
+        for (std::int64_t i = 0; i < cut.inner; ++i) {
+          const std::int64_t n = (o * cut.extent + e) * cut.inner + i;
+          out.raw<float>()[(o * extent + at.raw<std::int64_t>()[n]) * cut.inner + i] += from.raw<float>()[n];
+        }
+  });
+  return record("scatter_add", out, {&x}, [at, axis](const Pull& p) -> std::vector<Tensor> { return {p.ops.gather(p.gradient(), axis, at)}; });
+}
+
+Tensor Ops::index_add(const Tensor& x, int axis, const Tensor& index, std::int64_t extent) const {
+  need(x, DType::f32, "x");
+  axis = axis_of(axis, x.rank());
+  if (index.shape() != Shape{x.extent(axis)}) fail("index", Shape{x.extent(axis)}.text(), index.shape().text());
+  const Tensor at = checked(index, extent), from = x.dense();
+  Tensor out = Tensor::zeros(DType::f32, with_axis(x.shape(), axis, extent));
+  const Lanes cut = lanes(x.shape(), axis);
+  for (std::int64_t o = 0; o < cut.outer; ++o)
+    for (std::int64_t e = 0; e < cut.extent; ++e) {
+      float* to = out.raw<float>() + (o * extent + at.raw<std::int64_t>()[e]) * cut.inner;
+      const float* add = from.raw<float>() + (o * cut.extent + e) * cut.inner;
+      for (std::int64_t i = 0; i < cut.inner; ++i) to[i] += add[i];
+    }
+  return record("index_add", out, {&x}, [at, axis](const Pull& p) -> std::vector<Tensor> { return {p.ops.index_select(p.gradient(), axis, at)}; });
+}
+
+namespace {
+
+/// visit(place in dense order, offset) over the elements of a strided view.
+template <class F>
+void walk(const Shape& shape, const std::vector<std::int64_t>& strides, std::int64_t offset, F&& visit) {
+  const std::int64_t count = shape.count();
+  std::array<std::int64_t, max_rank> index{};
+  for (std::int64_t n = 0; n < count; ++n) {
+    visit(n, offset);
+    for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+      const auto a = std::size_t(axis);
+      offset += strides[a];
+      if (++index[a] < shape[axis]) break;
+      offset -= strides[a] * shape[axis];
+      index[a] = 0;
+    }
+  }
+}
+
+/// Throws unless every element lies in [0, count).
+void within(const Shape& shape, const std::vector<std::int64_t>& strides, std::int64_t offset, std::int64_t count) {
+  if (int(strides.size()) != shape.rank()) fail("strides", std::to_string(shape.rank()) + " numbers", std::to_string(strides.size()));
+  std::int64_t low = offset, high = offset;
+  if (shape.count() == 0) return;
+  for (int i = 0; i < shape.rank(); ++i) (strides[std::size_t(i)] < 0 ? low : high) += strides[std::size_t(i)] * (shape[i] - 1);
+  if (low < 0 || high >= count) fail("strides", "elements from 0 to " + std::to_string(count - 1), std::to_string(low) + " to " + std::to_string(high));
+}
+
+}  // namespace
+
+Tensor Ops::strided(const Tensor& x, const Shape& shape, const std::vector<std::int64_t>& strides, std::int64_t offset) const {
+  need(x, DType::f32, "x");
+  within(shape, strides, offset, x.count());
+  const Tensor from = x.with_origin(nullptr).dense();
+  View view = from.raw_view();
+  view.data = from.raw<float>() + offset;
+  view.shape = shape;
+  std::copy(strides.begin(), strides.end(), view.strides.begin());
+  return record("strided", Tensor(view, std::make_shared<Tensor>(from)), {&x}, [s = x.shape(), strides, offset](const Pull& p) -> std::vector<Tensor> {
+    return {p.ops.strided_add(p.gradient(), s, strides, offset)};
+  });
+}
+
+Tensor Ops::strided_add(const Tensor& x, const Shape& shape, const std::vector<std::int64_t>& strides, std::int64_t offset) const {
+  need(x, DType::f32, "x");
+  within(x.shape(), strides, offset, shape.count());
+  const Tensor from = x.with_origin(nullptr).dense();
+  Tensor out = Tensor::zeros(DType::f32, shape);
+  walk(x.shape(), strides, offset, [&](std::int64_t n, std::int64_t at) { out.raw<float>()[at] += from.raw<float>()[n]; });
+  return record("strided_add", out, {&x}, [s = x.shape(), strides, offset](const Pull& p) -> std::vector<Tensor> {
+    return {p.ops.strided(p.gradient(), s, strides, offset)};
+  });
 }
 
 Tensor Ops::index_select(const Tensor& x, int axis, const Tensor& index) const {
@@ -161,7 +262,10 @@ Tensor Ops::index_select(const Tensor& x, int axis, const Tensor& index) const {
   axis = axis_of(axis, x.rank());
   const Tensor at = checked(index, x.extent(axis));
   if (index.rank() != 1) fail("index", "rank 1", index.shape().text());
-  return pick(x, axis, index.count(), [&](std::int64_t e) { return at.data<std::int64_t>()[e]; });
+  const Tensor out = pick(x, axis, index.count(), [&](std::int64_t e) { return at.raw<std::int64_t>()[e]; });
+  return record("index_select", out, {&x}, [at, axis, extent = x.extent(axis)](const Pull& p) -> std::vector<Tensor> {
+    return {p.ops.index_add(p.gradient(), axis, at, extent)};
+  });
 }
 
 Tensor Ops::pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, float value) const {
@@ -184,14 +288,14 @@ std::pair<Tensor, Tensor> Ops::topk(const Tensor& x, std::int64_t k, int axis, b
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
   if (k < 0 || k > x.extent(axis)) fail("k", "0 to " + std::to_string(x.extent(axis)), std::to_string(k));
-  const Tensor index = ranked(context_.threads, x, axis, k, largest);
+  const Tensor index = ranked(context_.threads, x.with_origin(nullptr), axis, k, largest);
   return {gather(x, axis, index), index};
 }
 
 Tensor Ops::argsort(const Tensor& x, int axis, bool descending) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
-  return ranked(context_.threads, x, axis, x.extent(axis), descending);
+  return ranked(context_.threads, x.with_origin(nullptr), axis, x.extent(axis), descending);
 }
 
 Tensor Ops::one_hot(const Tensor& index, std::int64_t classes) const {
@@ -199,7 +303,7 @@ Tensor Ops::one_hot(const Tensor& index, std::int64_t classes) const {
   auto extents = index.shape().vector();
   extents.push_back(classes);
   Tensor out = Tensor::zeros(DType::f32, Shape(extents));
-  for (std::int64_t i = 0; i < index.count(); ++i) out.data<float>()[i * classes + at.data<std::int64_t>()[i]] = 1;
+  for (std::int64_t i = 0; i < index.count(); ++i) out.raw<float>()[i * classes + at.raw<std::int64_t>()[i]] = 1;
   return out;
 }
 
@@ -208,13 +312,13 @@ Tensor Ops::arange(std::int64_t begin, std::int64_t end, std::int64_t step) cons
   const std::int64_t span = step > 0 ? end - begin : begin - end, stride = step > 0 ? step : -step;
   const std::int64_t count = span > 0 ? (span + stride - 1) / stride : 0;
   Tensor out(DType::i64, Shape{count});
-  for (std::int64_t i = 0; i < count; ++i) out.data<std::int64_t>()[i] = begin + i * step;
+  for (std::int64_t i = 0; i < count; ++i) out.raw<std::int64_t>()[i] = begin + i * step;
   return out;
 }
 
 Tensor Ops::full(const Shape& shape, float value) const {
   Tensor out(DType::f32, shape);
-  std::fill(out.data<float>(), out.data<float>() + out.count(), value);
+  std::fill(out.raw<float>(), out.raw<float>() + out.count(), value);
   return out;
 }
 

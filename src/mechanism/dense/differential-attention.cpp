@@ -31,13 +31,8 @@ struct DifferentialAttention : CausalAttention {
     if (q.extent(2) % 2) fail("input q", "an even number of heads", q.shape().text());
     if (k.extent(2) != 2 * v.extent(2)) fail("input k", "twice the heads of v", k.shape().text());
     const double start = 0.8 - 0.6 * std::exp(-0.3 * double(layer_idx));
-    const auto dot = [](const Tensor& a, const Tensor& b) {
-      const Tensor x = a.dense(), y = b.dense();
-      double sum = 0;
-      for (std::int64_t i = 0; i < x.count(); ++i) sum += double(x.data<float>()[i]) * y.data<float>()[i];
-      return sum;
-    };
-    const double lambda = std::exp(dot(q1, k1)) - std::exp(dot(q2, k2)) + start;
+    const auto dot = [&](const Tensor& a, const Tensor& b) { return ops.exp(ops.sum(ops.mul(a, b), {0})); };
+    const Tensor lambda = ops.shift(ops.sub(dot(q1, k1), dot(q2, k2)), float(start));
     // One map: every second head.
     const auto map = [&](std::int64_t which) {
       const auto half = [which](const Tensor& x) {
@@ -47,7 +42,7 @@ struct DifferentialAttention : CausalAttention {
       return out;
     };
     const Tensor first = map(0);
-    const Tensor x = ops.sub(first, ops.scale(map(1), float(lambda)));
+    const Tensor x = ops.sub(first, ops.mul(map(1), lambda));
     out = ops.scale(ops.rms_norm(x, norm, 1e-5f), float(1 - start));
   }
 };

@@ -40,18 +40,16 @@ struct SigmoidAttention : Mechanism {
     o.window_right = window_size[1];
     o.weighting = Weighting::sigmoid;
     const float b = sigmoid_bias ? float(*sigmoid_bias) : -std::log(float(M));
-    Tensor bias = Tensor::of({b}, {1, 1, 1, 1});
-    if (alibi && (causal || o.window_right == 0)) o.alibi_slopes = alibi_slopes.view();
-    else if (alibi) {
-      bias = Tensor(DType::f32, {1, H, N, M});
-      const Tensor slopes = alibi_slopes.dense();
-      float* at = bias.data<float>();
-      for (std::int64_t h = 0; h < H; ++h)
-        for (std::int64_t i = 0; i < N; ++i)
-          for (std::int64_t j = 0; j < M; ++j) *at++ = b - slopes.data<float>()[h] * float(std::max<std::int64_t>(i + M - N - j, 0));
+    ScoreTerms terms{.bias = ops.full({1, 1, 1, 1}, b)};
+    if (alibi && (causal || o.window_right == 0)) {
+      terms.alibi_slopes = alibi_slopes;
+    } else if (alibi) {  // later keys lose nothing
+      const Tensor before(DType::f32, {N, M});
+      for (std::int64_t i = 0; i < N; ++i)
+        for (std::int64_t j = 0; j < M; ++j) before.data<float>()[i * M + j] = float(std::max<std::int64_t>(i + M - N - j, 0));
+      terms.bias = ops.shift(ops.neg(ops.mul(alibi_slopes.reshape({1, H, 1, 1}), before)), b);
     }
-    o.bias = bias.view();
-    out = attend_into(ops, q, k, v, o, wants(weights) ? &weights : nullptr);
+    out = attend_into(ops, q, k, v, o, wants(weights) ? &weights : nullptr, terms);
   }
 };
 

@@ -66,14 +66,15 @@ struct Kdgqa : Mechanism {
     const Tensor k = split_heads(ops.linear(x, wk, bk), G), v = split_heads(ops.linear(x, wv, bv), G);
     k_norms = ops.sum(ops.sqrt(ops.sum(ops.square(k), {1, 3})), {0}).dense();
     cache_new = k_norms;
-    const auto counts = sizes({k_norms.data<float>(), k_norms.data<float>() + G});
+    const Tensor norms = ops.no_gradient(k_norms, "sizes of groups");
+    const auto counts = sizes({norms.data<float>(), norms.data<float>() + G});
     splits = Tensor(DType::i64, {G});
     std::copy(counts.begin(), counts.end(), splits.data<std::int64_t>());
-    const Tensor mixed(DType::f32, q.shape());
+    std::vector<Tensor> mixed;
     for (std::int64_t g = 0, at = 0; g < G; at += counts[std::size_t(g++)])
       if (const auto n = counts[std::size_t(g)]; n > 0)
-        heed::attend(q.slice(2, at, n), k.slice(2, g, 1), v.slice(2, g, 1), mixed.slice(2, at, n), {}, {}, ops.context());
-    out = ops.linear(join_heads(mixed), wo, bo);
+        mixed.push_back(ops.attend(q.slice(2, at, n), k.slice(2, g, 1), v.slice(2, g, 1)).out);
+    out = ops.linear(join_heads(ops.concat(mixed, 2)), wo, bo);
   }
 };
 

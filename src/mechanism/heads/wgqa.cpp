@@ -55,10 +55,9 @@ struct Wgqa : Mechanism {
     o.scale = float(scale);
     o.causal = causal;
     const Tensor added = bias.defined() ? bias.reshape({1, bias.extent(0), bias.extent(1), bias.extent(2)}) : Tensor();
-    if (bias.defined()) o.bias = added.view();
     const Tensor q = split_heads(ops.linear(x, wq), num_heads);
     const Tensor k = split_heads(ops.linear(from, k_folded), num_kv_heads), v = split_heads(ops.linear(from, v_folded), num_kv_heads);
-    out = ops.linear(join_heads(attend_into(ops, q, k, v, o, wants(weights) ? &weights : nullptr)), wo);
+    out = ops.linear(join_heads(attend_into(ops, q, k, v, o, wants(weights) ? &weights : nullptr, {.bias = added})), wo);
   }
 };
 

@@ -19,14 +19,10 @@ struct MusicTransformer : Mechanism {
     declare.param("max_seq", max_seq, "rows of E; the last is distance 0").least(1);
     declare.param("causal", causal, "query i sees keys j <= i; distances below 0 score 0");
     declare.input("x", x, "B N d", "tokens");
-    const auto linear = [&](const std::string& name, Tensor& weight, Tensor& bias) {
-      declare.weight(name + ".weight", weight, "d d");
-      declare.weight(name + ".bias", bias, "d");
-    };
-    linear("Wq", wq, bq);
-    linear("Wk", wk, bk);
-    linear("Wv", wv, bv);
-    linear("fc", wo, bo);
+    declare.linear("Wq", wq, bq, "d", "d");
+    declare.linear("Wk", wk, bk, "d", "d");
+    declare.linear("Wv", wv, bv, "d", "d");
+    declare.linear("fc", wo, bo, "d", "d");
     declare.weight("E", table, "max_seq d/h", "distances max_seq - 1 .. 0");
     declare.output("out", out, "B N d");
     declare.output("weights", weights, "B h N N");
@@ -38,12 +34,11 @@ struct MusicTransformer : Mechanism {
     const Tensor q = split_heads(ops.linear(x, wq, bq), h), k = split_heads(ops.linear(x, wk, bk), h), v = split_heads(ops.linear(x, wv, bv), h);
     const Tensor near = ops.scale(table.slice(0, max_seq - N, N), 1 / std::sqrt(float(q.extent(3))));
     const Tensor scores = ops.matmul(q.permute({0, 2, 1, 3}), near.transpose(0, 1)).dense();
-    Tensor bias = skew(scores, {x.extent(0), h, N, N}, N - 1, N - 1, 1);
+    Tensor bias = ops.strided(scores, {x.extent(0), h, N, N}, {h * N * N, N * N, N - 1, 1}, N - 1);
     if (!causal) bias = ops.where(square_mask(N, [](auto p, auto j) { return j <= p; }), bias, ops.full({1}, 0));
     AttendOptions o;
     o.causal = causal;
-    o.bias = bias.view();
-    out = ops.linear(join_heads(attend_into(ops, q, k, v, o, wants(weights) ? &weights : nullptr)), wo, bo);
+    out = ops.linear(join_heads(attend_into(ops, q, k, v, o, wants(weights) ? &weights : nullptr, {.bias = bias})), wo, bo);
   }
 };
 

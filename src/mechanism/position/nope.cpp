@@ -47,8 +47,8 @@ struct Nope : Mechanism {
     d.param("relative_attention_max_distance", relative_attention_max_distance, "from where the last bucket serves").least(1);
     d.param("rotary_dim", rotary_dim, "turned channels").least(0).computed("d_kv/4");
     d.input("x", x, "B N d_model", "tokens").when(attends, "metric=none");
-    d.input("a", a, "N N", "attention rows").when(!attends, "metric=compute_jsd_two_matrix");
-    d.input("b", b, "N N", "attention rows").when(!attends, "metric=compute_jsd_two_matrix");
+    d.input("a", a, "N N", "attention rows").no_gradient().when(!attends, "metric=compute_jsd_two_matrix");
+    d.input("b", b, "N N", "attention rows").no_gradient().when(!attends, "metric=compute_jsd_two_matrix");
     for (auto [name, weight] : {std::pair("q", &wq), {"k", &wk}, {"v", &wv}})
       d.weight(std::string(name) + ".weight", *weight, "HD d_model").when(attends, "metric=none");
     d.weight("o.weight", wo, "d_model HD").when(attends, "metric=none");
@@ -56,7 +56,7 @@ struct Nope : Mechanism {
     d.weight("r.weight", wr, "HD d_model").when(xl, "transformer_xl_relative_encoding");
     d.weight("r_w_bias", r_w_bias, "num_heads HD/num_heads").when(xl, "transformer_xl_relative_encoding");
     d.weight("r_r_bias", r_r_bias, "num_heads HD/num_heads").when(xl, "transformer_xl_relative_encoding");
-    d.weight("pos_emb.inv_freq", inv_freq, "d_model/2").when(xl, "transformer_xl_relative_encoding");
+    d.weight("pos_emb.inv_freq", inv_freq, "d_model/2").no_gradient().when(xl, "transformer_xl_relative_encoding");
     d.output("out", out, attends ? "B N d_model" : "1");
     d.output("weights", weights, "B num_heads N N").when(attends, "metric=none");
     d.output("jsd_official", jsd_official, "1", "with the arguments swapped").when(!attends, "metric=compute_jsd_two_matrix");
@@ -70,12 +70,12 @@ struct Nope : Mechanism {
   }
 
   /// (1, H, N, N) of table[bucket(i - j), h], stored once a distance.
-  Tensor t5_bias(std::int64_t N) const {
-    const Tensor rows(DType::f32, {1, num_heads, N, 2 * N - 1}), table = t5_table.dense();
+  Tensor t5_bias(const Ops& ops, std::int64_t N) const {
     const auto S = 2 * N - 1;
-    for (std::int64_t h = 0; h < num_heads; ++h)
-      for (std::int64_t c = 0; c < S; ++c) rows.data<float>()[h * N * S + c] = table.data<float>()[bucket(c - N + 1) * num_heads + h];
-    return skew(rows, {1, num_heads, N, N}, N - 1, 1, -1);
+    const Tensor buckets(DType::i64, {S});
+    for (std::int64_t c = 0; c < S; ++c) buckets.data<std::int64_t>()[c] = bucket(c - N + 1);
+    const Tensor rows = ops.embedding(t5_table, buckets).transpose(0, 1).dense();
+    return ops.strided(rows, {1, num_heads, N, N}, {0, S, 1, -1}, N - 1);
   }
 
   Tensor alibi_bias(std::int64_t N) const {
@@ -108,7 +108,7 @@ struct Nope : Mechanism {
         waves.data<float>()[c * 2 * half + half + i] = float(std::cos(angle));
       }
     const Tensor r = split_heads(ops.linear(waves, wr), num_heads);
-    return by_distance(ops.scale(ops.matmul(ops.add(q, r_r_bias).permute({0, 2, 1, 3}), r.permute({0, 2, 3, 1})), float(scale)).dense());
+    return by_distance(ops, ops.scale(ops.matmul(ops.add(q, r_r_bias).permute({0, 2, 1, 3}), r.permute({0, 2, 3, 1})), float(scale)).dense());
   }
 
   void run(Ops& ops) override {
@@ -121,15 +121,14 @@ struct Nope : Mechanism {
     Tensor q = split_heads(ops.linear(x, wq), num_heads), k = split_heads(ops.linear(x, wk), num_heads), bias;
     const Tensor v = split_heads(ops.linear(x, wv), num_heads);
     const auto& kind = position_encoding_type;
-    if (kind == "t5_relative_bias") bias = t5_bias(x.extent(1));
+    if (kind == "t5_relative_bias") bias = t5_bias(ops, x.extent(1));
     if (kind == "alibi") bias = alibi_bias(x.extent(1));
     if (kind == "rotary") q = rotate(ops, q), k = rotate(ops, k);
     if (kind == "transformer_xl_relative_encoding") bias = xl_bias(ops, q), q = ops.add(q, r_w_bias);
     AttendOptions o;
     o.causal = causal;
     o.scale = float(scale);
-    if (bias.defined()) o.bias = bias.view();
-    out = ops.linear(join_heads(attend_into(ops, q, k, v, o, wants(weights) ? &weights : nullptr)), wo);
+    out = ops.linear(join_heads(attend_into(ops, q, k, v, o, wants(weights) ? &weights : nullptr, {.bias = bias})), wo);
   }
 };
 

@@ -25,13 +25,9 @@ struct Relpos : Mechanism {
     d.param("causal", causal, "query i sees keys j <= i");
     d.input("x", x, "B N hidden_size", "tokens");
     d.input("key_len", key_len, "B", "keys of each sequence").of(DType::i64).optional();
-    const auto linear = [&](const std::string& name, Tensor& weight, Tensor& bias) {
-      d.weight(name + ".weight", weight, "hidden_size hidden_size");
-      d.weight(name + ".bias", bias, "hidden_size");
-    };
-    linear("query", wq, bq);
-    linear("key", wk, bk);
-    linear("value", wv, bv);
+    d.linear("query", wq, bq, "hidden_size", "hidden_size");
+    d.linear("key", wk, bk, "hidden_size", "hidden_size");
+    d.linear("value", wv, bv, "hidden_size", "hidden_size");
     d.weight("distance_embedding.weight", table, "2*max_position_embeddings-1 hidden_size/num_attention_heads");
     d.output("out", out, "B N hidden_size");
     d.output("weights", weights, "B num_attention_heads N N");
@@ -43,14 +39,13 @@ struct Relpos : Mechanism {
     const Tensor q = split_heads(ops.linear(x, wq, bq), H), k = split_heads(ops.linear(x, wk, bk), H), v = split_heads(ops.linear(x, wv, bv), H);
     const auto S = 2 * N - 1;
     const Tensor near = ops.scale(table.slice(0, max_position_embeddings - N, S), 1 / std::sqrt(float(q.extent(3)))).transpose(0, 1);
-    Tensor bias = by_distance(ops.matmul(q.permute({0, 2, 1, 3}), near).dense());
+    Tensor bias = by_distance(ops, ops.matmul(q.permute({0, 2, 1, 3}), near).dense());
     if (method == "M4" && position_embedding_type == "relative_key_query") {
       const Tensor of_keys = ops.matmul(k.permute({0, 2, 1, 3}), near).dense();
-      bias = ops.add(bias, skew(of_keys, {B, H, N, N}, N - 1, 1, S - 1));
+      bias = ops.add(bias, ops.strided(of_keys, {B, H, N, N}, {H * N * S, N * S, 1, S - 1}, N - 1));
     }
     AttendOptions o;
     o.causal = causal;
-    o.bias = bias.view();
     Tensor mask;
     if (key_len.defined()) {
       mask = Tensor(DType::boolean, {B, 1, 1, N});
@@ -59,7 +54,7 @@ struct Relpos : Mechanism {
         for (std::int64_t j = 0; j < N; ++j) mask.data<std::uint8_t>()[b * N + j] = j < lengths.data<std::int64_t>()[b];
       o.mask = mask.view();
     }
-    out = join_heads(attend_into(ops, q, k, v, o, wants(weights) ? &weights : nullptr));
+    out = join_heads(attend_into(ops, q, k, v, o, wants(weights) ? &weights : nullptr, {.bias = bias}));
   }
 };
 

@@ -31,17 +31,10 @@ struct Shaw : Attention {
     const Shape all{B, H, N, M};
     const Tensor classes = index.broadcast(all);
     const Tensor relative = ops.gather(terms, 3, classes);
-    auto o = attend_options();
-    const Tensor total = bias.defined() ? ops.add(relative, bias) : relative;
-    o.bias = total.view();
     wanted.insert(&weights);
-    attend(ops, q, k, v, o);
+    attend(ops, q, k, v, attend_options(), {bias.defined() ? ops.add(relative, bias) : relative, alibi_slopes, sink});
     // The weight of each class times its vector.
-    Tensor sums = Tensor::zeros(DType::f32, {B, H, N, C});
-    const Tensor dense = classes.dense();
-    for (std::int64_t row = 0; row < B * H * N; ++row)
-      for (std::int64_t j = 0; j < M; ++j)
-        sums.data<float>()[row * C + dense.data<std::int64_t>()[row * M + j]] += weights.data<float>()[row * M + j];
+    const Tensor sums = ops.scatter_add(weights, 3, classes, C);
     out = ops.add(out, ops.matmul(sums, value_table).permute({0, 2, 1, 3}));
   }
 };

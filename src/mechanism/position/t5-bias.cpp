@@ -39,10 +39,7 @@ struct T5Bias : CausalAttention {
     if (max_distance <= num_buckets / (bidirectional ? 4 : 2)) fail("parameter max_distance", "more than the exact buckets", std::to_string(max_distance));
     const Tensor index = pairs<std::int64_t>(DType::i64, [this](auto p, auto j) { return bucket(j - p); });
     const Tensor added = ops.embedding(table, index).permute({0, 3, 1, 2});
-    auto o = attend_options();
-    const Tensor total = bias.defined() ? ops.add(added, bias) : added;
-    o.bias = total.view();
-    attend(ops, q, k, v, o);
+    attend(ops, q, k, v, attend_options(), {bias.defined() ? ops.add(added, bias) : added, alibi_slopes, sink});
   }
 };
 

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The vocabulary of tensors: pure functions of their inputs. Values are f32, indices i64, masks bool; any strides.
+// Every op whose inputs have an origin (heed/tape.h) records how gradients go back through it.
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <initializer_list>
 #include <utility>
 #include <vector>
 
 #include "heed/attend.h"
 #include "heed/context.h"
+#include "heed/tape.h"
 #include "heed/tensor.h"
 
 namespace heed {
@@ -20,12 +24,41 @@ struct Attended {
   Tensor out, lse, row_max, column_sums, weights;
 };
 
+/// What attend() adds to the scores and a gradient can be wanted of: the tensors of the views in AttendOptions.
+struct ScoreTerms {
+  Tensor bias{}, alibi_slopes{}, sink{};
+};
+
 /// Every method checks dtypes and shapes, throws Error, and writes only into new storage. A result may share the storage
 /// of an argument (split). A negative axis counts from the end. Two tensors broadcast by numpy's rules.
 class Ops {
  public:
-  explicit Ops(const Context& context) : context_(context) {}
+  /// Without `recording`, results have no origin.
+  explicit Ops(const Context& context, bool recording = true) : context_(context), recording_(recording) {}
   const Context& context() const { return context_; }
+  bool recording() const { return recording_; }
+
+  // Gradients.
+  /// x where its gradient ends; `why` says the reason ("top-k choice").
+  Tensor no_gradient(const Tensor& x, const char* why) const;
+  /// Gradients of the one number f gives, at these tensors; recorded in turn where a gradient of one of them is wanted, so that
+  /// a forward pass can hold a gradient. f computes with the ops it is given.
+  std::vector<Tensor> gradient(const std::function<Tensor(const Ops&, const std::vector<Tensor>&)>& f, const std::vector<Tensor>& at) const;
+  /// For an op's last line: its result, which remembers `derivative` where an input has an origin. What the derivative captures
+  /// is what is kept; `keeps` also keeps the outputs, for Pull::output().
+  Tensor record(const char* op, Tensor out, std::initializer_list<const Tensor*> inputs, const Derivative& derivative, bool keeps = false) const;
+  void record(const char* op, std::initializer_list<Tensor*> outs, const std::vector<const Tensor*>& inputs, const Derivative& derivative,
+              bool keeps = false) const;
+  /// Whether record() would; an op may then keep more.
+  bool wanted(std::initializer_list<const Tensor*> inputs) const;
+  bool wanted(const std::vector<const Tensor*>& inputs) const;
+
+  /// Sums the axes that broadcasting to x's shape stretched.
+  Tensor sum_to(const Tensor& x, const Shape& shape) const;
+  /// Element (i, j, ...) is x's at offset + i strides[0] + j strides[1] + ..., x being dense: no copy.
+  Tensor strided(const Tensor& x, const Shape& shape, const std::vector<std::int64_t>& strides, std::int64_t offset = 0) const;
+  /// The reverse: every element of x added to a zero tensor of `shape` at its place there.
+  Tensor strided_add(const Tensor& x, const Shape& shape, const std::vector<std::int64_t>& strides, std::int64_t offset = 0) const;
 
   /// x[..., in] weight[out, in]^T + bias[out].
   Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {}) const;
@@ -54,6 +87,21 @@ class Ops {
   Tensor rsqrt(const Tensor& x) const;
   Tensor square(const Tensor& x) const;
   Tensor abs(const Tensor& x) const;
+  Tensor sign(const Tensor& x) const;
+  Tensor sin(const Tensor& x) const;
+  Tensor cos(const Tensor& x) const;
+  Tensor erf(const Tensor& x) const;
+  Tensor log1p(const Tensor& x) const;
+  Tensor pow(const Tensor& x, float exponent) const;
+  Tensor clamp(const Tensor& x, float least, float most) const;  ///< no gradient outside
+  Tensor leaky_relu(const Tensor& x, float slope = 0.01f) const;
+  Tensor elu(const Tensor& x, float alpha = 1) const;
+  // Masks: bool where it holds; numpy's broadcasting.
+  Tensor less(const Tensor& a, const Tensor& b) const;
+  Tensor equal(const Tensor& a, const Tensor& b) const;
+  Tensor both(const Tensor& a, const Tensor& b) const;    ///< of two masks
+  Tensor either(const Tensor& a, const Tensor& b) const;  ///< of two masks
+  Tensor negate(const Tensor& mask) const;
 
   Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keepdim = false) const;
   Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keepdim = false) const;
@@ -80,6 +128,10 @@ class Ops {
   /// out[.., i, ..] = x[.., index[.., i, ..], ..]; the other axes of index broadcast to x.
   Tensor gather(const Tensor& x, int axis, const Tensor& index) const;
   Tensor index_select(const Tensor& x, int axis, const Tensor& index) const;
+  /// Zeros but for out[.., index[.., i, ..], ..] += x[.., i, ..]: the reverse of gather, summed in the order of i.
+  Tensor scatter_add(const Tensor& x, int axis, const Tensor& index, std::int64_t extent) const;
+  /// The same with one index for all lanes: the reverse of index_select.
+  Tensor index_add(const Tensor& x, int axis, const Tensor& index, std::int64_t extent) const;
 
   Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, float value = 0) const;
   Tensor embedding(const Tensor& table, const Tensor& index) const;  ///< table[rows, d], index[...] -> [..., d]
@@ -90,10 +142,16 @@ class Ops {
   Tensor arange(std::int64_t begin, std::int64_t end, std::int64_t step = 1) const;  ///< i64
   Tensor full(const Shape& shape, float value) const;
 
-  Attended attend(const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options = {}, unsigned extras = 0) const;
+  /// The tiles engine. The options' own bias, alibi_slopes and sink stay empty: they are `terms` here.
+  Attended attend(const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options = {}, unsigned extras = 0,
+                  const ScoreTerms& terms = {}) const;
+  /// The same in smaller ops, whole planes of scores at a time: the oracle of its value and its gradient.
+  Attended attend_plain(const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options = {}, unsigned extras = 0,
+                        const ScoreTerms& terms = {}) const;
 
  private:
   const Context& context_;
+  bool recording_;
 };
 
 }  // namespace v0

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mechanism/bind.h"
+
+#include <cctype>
+#include <cmath>
+
+#include "base/random.h"
+
+namespace heed::mechanism {
+namespace {
+
+using Role = TensorEntry::Role;
+
+bool fits_from(const std::string& pattern, std::size_t p, const std::string& name, std::size_t n) {
+  if (p == pattern.size()) return n == name.size();
+  if (pattern[p] != '{' && pattern[p] != '*') return n < name.size() && pattern[p] == name[n] && fits_from(pattern, p + 1, name, n + 1);
+  const bool any = pattern[p] == '*';
+  const std::size_t close = any ? p : pattern.find('}', p);
+  const bool digits = !any && close == p + 2;
+  for (std::size_t end = n + (any ? 0 : 1); end <= name.size(); ++end) {
+    if (end > n) {
+      const auto c = static_cast<unsigned char>(name[end - 1]);
+      if (digits ? !std::isdigit(c) : !any && c == '.') return false;
+    }
+    if (fits_from(pattern, close + 1, name, end)) return true;
+  }
+  return false;
+}
+
+bool is_float(DType type) { return type == DType::f32 || type == DType::bf16 || type == DType::f16; }
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+void check_dtype(const std::string& label, DType wanted, DType given) {
+  const bool mask = wanted == DType::boolean && given == DType::u8;
+  if (wanted == DType::f32 ? !is_float(given) : given != wanted && !mask) fail(label, std::string("dtype ") + name_of(wanted), name_of(given));
+}
+
+}  // namespace
+
+const char* role_name(Role role) { return role == Role::input ? "input" : role == Role::weight ? "weight" : "output"; }
+
+bool fits(const std::string& pattern, const std::string& name) { return fits_from(pattern, 0, name, 0); }
+
+TensorEntry* entry_of(const Declaration& d, Role role, const std::string& name) {
+  for (const auto& entry : d.tensors)
+    if (entry->role == role && entry->present && (entry->many ? fits(entry->name, name) : entry->name == name)) return entry.get();
+  return nullptr;
+}
+
+void take(Declaration& d, Role role, const Tensors& given, Symbols& symbols) {
+  for (const auto& [name, tensor] : given) {
+    bool known = entry_of(d, role, name) != nullptr;
+    for (const auto& pattern : d.ignored) known = known || (role == Role::weight && fits(pattern, name));
+    if (known) continue;
+    std::string names;
+    for (const auto& e : d.tensors)
+      if (e->role == role && e->present) names += (names.empty() ? "" : ", ") + e->name;
+    fail(std::string(role_name(role)) + " " + name, names.empty() ? "none" : "one of " + names, "an unknown name");
+  }
+  const auto set = [&](const TensorEntry& entry, const std::string& name, const Tensor& tensor, Tensor& member) {
+    const std::string label = std::string(role_name(role)) + " " + name;
+    if (!tensor.defined()) fail(label, "a tensor of shape (" + entry.shape + ")", "none");
+    check_dtype(label, entry.dtype, tensor.dtype());
+    match(label, entry.shape, tensor.shape(), symbols);
+    member = entry.dtype == DType::f32 || tensor.dtype() != entry.dtype ? tensor.to(entry.dtype) : tensor;
+  };
+  for (auto& entry : d.tensors) {
+    if (entry->role != role || !entry->present) continue;
+    if (entry->many) {
+      entry->many->clear();
+      const Symbols before = symbols;
+      for (const auto& [name, tensor] : given) {
+        if (entry_of(d, role, name) != entry.get()) continue;
+        symbols = before;  // each binds what is still free by itself
+        set(*entry, name, tensor, (*entry->many)[name]);
+      }
+    } else if (const auto found = given.find(entry->name); found != given.end()) {
+      set(*entry, entry->name, found->second, *entry->tensor);
+    } else if (entry->required) {
+      fail(std::string(role_name(role)) + " " + entry->name, "a tensor of shape (" + entry->shape + ")", "none");
+    }
+  }
+}
+
+Tensors starting_weights(const Declaration& d, const Symbols& symbols, std::uint64_t seed) {
+  Tensors result;
+  std::uint64_t stream = 0;
+  for (const auto& entry : d.tensors) {
+    if (entry->role != Role::weight || !entry->present || !entry->required) continue;
+    ++stream;
+    std::vector<std::int64_t> extents;
+    for (const std::string& word : words(entry->shape)) {
+      const auto extent = word[0] == '*' ? std::nullopt : evaluate(word, symbols);
+      if (!extent) fail("weight " + entry->name, "a tensor of shape (" + entry->shape + "): " + word + " is settled by the weights alone", "none");
+      extents.push_back(std::int64_t(*extent));
+    }
+    Tensor weight(DType::f32, Shape(extents));
+    const base::Random random(seed, stream);
+    const std::int64_t count = weight.count(), fan_in = extents.empty() || extents[0] == 0 ? 1 : std::max<std::int64_t>(1, count / extents[0]);
+    Init start = entry->start;
+    if (start == Init::by_name && extents.size() < 2)
+      start = ends_with(entry->name, "bias") ? Init::zeros : ends_with(entry->name, "weight") || ends_with(entry->name, "gamma") ? Init::ones : Init::normal;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto at = std::uint64_t(i);
+      weight.data<float>()[i] = start == Init::zeros  ? 0.0f
+                                : start == Init::ones ? 1.0f
+                                : start == Init::normal ? float(0.02 * random.normal(at))
+                                                        : float((2 * random.uniform(at) - 1) / std::sqrt(double(fan_in)));
+    }
+    result[entry->name] = entry->dtype == DType::f32 ? weight : weight.to(entry->dtype);
+  }
+  return result;
+}
+
+}  // namespace heed::mechanism
