@@ -106,7 +106,8 @@ class Forward {
       for (std::int64_t e = 0; e < walk_.columns; ++e) o[e] += static_cast<const float*>(out.data)[to + e * out.strides[3]];
       if (sum) o[walk_.columns] += *sum;
     }
-    write_row(out, to, out.strides[3], walk_.columns, o);
+    if (out.dtype == DType::f32 && out.strides[3] == 1) std::memcpy(static_cast<float*>(out.data) + to, o, std::size_t(walk_.columns) * sizeof(float));
+    else write_row(out, to, out.strides[3], walk_.columns, o);
     if (sum) *sum = o[walk_.columns];
   }
 

@@ -13,9 +13,10 @@ namespace {
 constexpr int section = 64;  ///< chunks between checkpoints of the state
 constexpr int group = 6;
 
-void add_row(const std::optional<View>& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from) {
+void add_row(const ScanCall& call, const std::optional<View>& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from) {
   if (!view) return;
   float* to = static_cast<float*>(view->data) + offset;
+  if (stride == 1) return call.loops->add_scaled(from, 1.0f, n, to);
   for (std::int64_t i = 0; i < n; ++i) to[i * stride] += from[i];
 }
 
@@ -191,10 +192,10 @@ void Backward::write(const float* state) {
   const auto add_decay = [&](int i, const std::vector<float>& sums) {
     if (!into_.decay) return;
     const std::int64_t to = at(*into_.decay, walk_.b, walk_.token(i), walk_.h);
+    if (call_.channels) return add_row(call_, into_.decay, to, into_.decay->strides[3], D, sums.data());
     float total = 0;
     for (std::int64_t d = 0; d < D; ++d) total += sums[std::size_t(d)];
-    if (call_.channels) add_row(into_.decay, to, into_.decay->strides[3], D, sums.data());
-    else add_row(into_.decay, to, 1, 1, &total);
+    static_cast<float*>(into_.decay->data)[to] += total;
   };
   sum_ = tail_;
   for (int i = walk_.count - 1; i >= 0; --i) {
@@ -203,7 +204,9 @@ void Backward::write(const float* state) {
     if (call_.decays) {
       const float *q = walk_.q.get() + i * P, *k = walk_.k.get() + i * P, *back = call_.delta ? walk_.back.get() + i * P : nullptr;
       if (i > 0) {
-        for (std::int64_t d = 0; d < D; ++d) sum_[std::size_t(d)] += q[d] * dq[d] - k[d] * dk[d] + (back ? back[d] * dback[d] : 0);
+        loops.add_product(q, dq, 1.0f, P, sum_.data());
+        loops.add_product(k, dk, -1.0f, P, sum_.data());
+        if (back) loops.add_product(back, dback, 1.0f, P, sum_.data());
         add_decay(i, sum_);
       }
       walk_.times(dq, walk_.up(i), dq);
@@ -212,9 +215,9 @@ void Backward::write(const float* state) {
     }
     loops.scale(dq, call_.options.scale, P, dq);
     if (call_.delta) loops.add_scaled(dback, -1.0f, P, dk);
-    if (into_.q) add_row(into_.q, at(*into_.q, walk_.b, t, walk_.h), into_.q->strides[3], D, dq);
-    if (into_.k) add_row(into_.k, at(*into_.k, walk_.b, t, G), into_.k->strides[3], D, dk);
-    if (into_.v) add_row(into_.v, at(*into_.v, walk_.b, t, G), into_.v->strides[3], call_.E, du_.get() + i * W);
+    if (into_.q) add_row(call_, into_.q, at(*into_.q, walk_.b, t, walk_.h), into_.q->strides[3], D, dq);
+    if (into_.k) add_row(call_, into_.k, at(*into_.k, walk_.b, t, G), into_.k->strides[3], D, dk);
+    if (into_.v) add_row(call_, into_.v, at(*into_.v, walk_.b, t, G), into_.v->strides[3], call_.E, du_.get() + i * W);
   }
   if (!call_.decays) return;
   for (std::int64_t d = 0; d < D; ++d) {
@@ -228,6 +231,10 @@ void Backward::write(const float* state) {
 void clear(const std::optional<View>& view) {
   if (!view) return;
   const View& x = *view;
+  if (x.contiguous()) {
+    std::memset(x.data, 0, std::size_t(x.count()) * sizeof(float));
+    return;
+  }
   std::array<std::int64_t, max_rank> index{};
   std::int64_t offset = 0;
   for (std::int64_t n = x.count(); n > 0; --n) {

@@ -12,6 +12,15 @@ Buffer zeros(std::int64_t count) {
   return buffer;
 }
 
+/// The next chunk's rows lie too far apart for the processor to foresee them.
+void fetch(const void* row, std::int64_t bytes) {
+  for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(row) + i, 0, 2);
+}
+void fetch(const View& view, std::int64_t offset, std::int64_t n) {
+  const auto size = std::int64_t(size_of(view.dtype));
+  if (view.strides[3] == 1) fetch(static_cast<const char*>(view.data) + offset * size, n * size);
+}
+
 constexpr int group = 6;  ///< rows of scores that are computed together
 
 }  // namespace
@@ -40,7 +49,7 @@ int Walk::grow(std::int64_t s, int most) {
     if (s == 0) std::fill_n(start.get(), depth, 1.0f);
     return here;
   }
-  const std::int64_t n = call.channels ? call.D : 1, each = per_token();
+  const std::int64_t each = per_token();
   for (int i = 0; i < here; ++i) {
     const float* g = call.decay.at<float>(b, token(i), h, 0);
     float* sums = growth.data() + i * each;
@@ -49,15 +58,16 @@ int Walk::grow(std::int64_t s, int most) {
       for (std::int64_t d = 0; d < depth; ++d) start.get()[d] = d < call.D ? carry[std::size_t(d)] + g[call.channels ? d * call.decay.m : 0] : 0;
       continue;
     }
-    float least = 0, largest = 0;
-    bool sound = true;
-    for (std::int64_t d = 0; d < n; ++d) {
-      const float x = sums[d - each] + g[d * call.decay.m];
-      sums[d] = x, sound &= x == x;
-      least = std::min(least, x), largest = std::max(largest, x);
+    bool small = true;
+    if (call.channels) {
+      if (call.decay.m == 1) std::memcpy(sums, g, std::size_t(call.D) * sizeof(float));
+      else for (std::int64_t d = 0; d < call.D; ++d) sums[d] = g[d * call.decay.m];
+      small = call.loops->add_small(sums - each, sums, growth_limit, each, sums);
+    } else {
+      *sums = sums[-1] + *g;
+      small = std::abs(*sums) <= growth_limit;
     }
-    std::fill(sums + n, sums + each, 0.0f);
-    if (!sound || least < -growth_limit || largest > growth_limit) return i;
+    if (!small) return i;
   }
   return here;
 }
@@ -69,9 +79,16 @@ void Walk::load(std::int64_t s, int most) {
   if (call.decays) {
     call.loops->exp(start.get(), depth, start.get());
     const std::int64_t all = up16(count * per_token());
-    for (std::int64_t i = 0; i < all; ++i) downs.get()[i] = -growth[std::size_t(i)];
+    call.loops->scale(growth.data(), -1.0f, all, downs.get());
     call.loops->exp(growth.data(), all, ups.get());
     call.loops->exp(downs.get(), all, downs.get());
+  }
+  const std::int64_t ahead = std::min<std::int64_t>(call.length(b) - s, 2 * count);
+  for (int i = count; i < ahead; ++i) {
+    fetch(call.q, at(call.q, b, token(i), h), D);
+    fetch(call.k, at(call.k, b, token(i), G), D);
+    fetch(call.v, at(call.v, b, token(i), G) + first * call.v.strides[3], columns);
+    if (call.channels && call.decay.n != 0 && call.decay.m == 1) fetch(call.decay.at<float>(b, token(i), h, 0), D * std::int64_t(sizeof(float)));
   }
   for (int i = 0; i < count; ++i) {
     const std::int64_t t = token(i);

@@ -27,12 +27,15 @@ struct ScanTable {
   /// One token. to = diag(w) from + k u^T; o = q^T to, or of diag(w) from where exclusive. `to` may be `from`.
   void (*step)(const float* from, std::int64_t from_row, float* to, std::int64_t to_row, std::int64_t depth, int panels, const float* w,
                const float* k, const float* q, const float* u, float* o, bool exclusive);
-  /// to = x * y; x * factor; to + x * factor. n is a multiple of 16.
+  /// to = x * y; x * factor; to + x * factor; to + x * y * factor. n is a multiple of 16, but any for add_scaled.
   void (*multiply)(const float* x, const float* y, std::int64_t n, float* to);
   void (*scale)(const float* x, float factor, std::int64_t n, float* to);
   void (*add_scaled)(const float* x, float factor, std::int64_t n, float* to);
+  void (*add_product)(const float* x, const float* y, float factor, std::int64_t n, float* to);
   /// to = e^x, 0 below -87 and clamped above 87; n is a multiple of 16.
   void (*exp)(const float* x, std::int64_t n, float* to);
+  /// to = x + y; whether every |to| <= limit. n is a multiple of 16.
+  bool (*add_small)(const float* x, const float* y, float limit, std::int64_t n, float* to);
   /// The sum of x * y; n is a multiple of 16.
   float (*dot)(const float* x, const float* y, std::int64_t n);
 };

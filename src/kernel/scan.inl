@@ -138,7 +138,14 @@ void scale(const float* x, float factor, std::int64_t n, float* to) {
 
 void add_scaled(const float* x, float factor, std::int64_t n, float* to) {
   const V f = set1(factor);
-  for (std::int64_t i = 0; i < n; i += width) store(to + i, fma(load(x + i), f, load(to + i)));
+  std::int64_t i = 0;
+  for (; i + width <= n; i += width) store(to + i, fma(load(x + i), f, load(to + i)));
+  for (; i < n; ++i) to[i] += x[i] * factor;
+}
+
+void add_product(const float* x, const float* y, float factor, std::int64_t n, float* to) {
+  const V f = set1(factor);
+  for (std::int64_t i = 0; i < n; i += width) store(to + i, fma(mul(load(x + i), load(y + i)), f, load(to + i)));
 }
 
 /// x = (n + f) ln 2, |f| <= 1/2: a polynomial of degree 6 for 2^f, n added to the exponent. The reduction is in two parts.
@@ -158,6 +165,21 @@ void exp(const float* x, std::int64_t n, float* to) {
   }
 }
 
+bool add_small(const float* x, const float* y, float limit, std::int64_t n, float* to) {
+  V worst = zero();
+  for (std::int64_t i = 0; i < n; i += width) {
+    const V sum = add(load(x + i), load(y + i));
+    store(to + i, sum);
+    worst = max(magnitude(sum), worst);        // keeps a NaN of `worst`
+    worst = fma(zero(), sum, worst);           // makes one of a NaN or infinity in `sum`
+  }
+  float lanes[width];
+  store(lanes, worst);
+  bool small = true;
+  for (float z : lanes) small &= z <= limit;
+  return small;
+}
+
 float dot(const float* x, const float* y, std::int64_t n) {
   V sum = zero();
   for (std::int64_t i = 0; i < n; i += width) sum = fma(load(x + i), load(y + i), sum);
@@ -167,4 +189,4 @@ float dot(const float* x, const float* y, std::int64_t n) {
   return total;
 }
 
-constexpr ScanTable make_table() { return {product, recall, step, multiply, scale, add_scaled, exp, dot}; }
+constexpr ScanTable make_table() { return {product, recall, step, multiply, scale, add_scaled, add_product, exp, add_small, dot}; }

@@ -27,6 +27,7 @@ inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 /// The second where either is NaN.
 inline V max(V a, V b) { return _mm512_max_ps(a, b); }
 inline V min(V a, V b) { return _mm512_min_ps(a, b); }
+inline V magnitude(V x) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), x); }
 inline V round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /// x * 2^n, n whole and small.
 inline V scale_by(V x, V n) {
