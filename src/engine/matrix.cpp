@@ -1,52 +1,149 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/matrix.h"
 
+#include <algorithm>
+#include <cstring>
+
+#include "base/float16.h"
 #include "base/parallel.h"
+#include "engine/repack.h"
 #include "heed/error.h"
 
 namespace heed::engine {
+namespace {
+
+using product::Layout, product::panel;
+
+constexpr std::int64_t task_rows = 384, task_columns = 64;
+
+/// Few operations do not pay for waking threads.
+int threads_for(const Context& context, std::int64_t products) { return products < (std::int64_t{1} << 17) ? 1 : context.threads; }
+
+/// Storage of at least so many bytes, the one there is if it is large enough.
+std::uint8_t* reserve(Tensor& storage, std::int64_t bytes) {
+  if (!storage.defined() || storage.count() < bytes) storage = Tensor(DType::u8, Shape{bytes});
+  return storage.data<std::uint8_t>();
+}
+
+template <class F>
+void each_row(const Context& context, std::int64_t n, std::int64_t k, const F& f) {
+  constexpr std::int64_t piece = 16;
+  base::parallel(threads_for(context, n * k), (n + piece - 1) / piece, [&](std::int64_t task, int) {
+    for (std::int64_t i = task * piece; i < std::min(n, (task + 1) * piece); ++i) f(i);
+  });
+}
+
+}  // namespace
+
+const product::Rows& Activations::integers(const Context& context, const product::Loops& loops) {
+  if (has_integers_) return rows_;
+  const std::int64_t blocks = n_ * (k_ / 32);
+  std::uint8_t* to = reserve(integers_, n_ * k_ + blocks * 20);
+  auto* scale = reinterpret_cast<float*>(to + n_ * k_);
+  auto* minus = reinterpret_cast<std::int32_t*>(scale + 2 * blocks);
+  rows_ = {reinterpret_cast<std::int8_t*>(to), scale, scale + blocks, minus, minus + blocks, k_};
+  each_row(context, n_, k_, [&](std::int64_t i) { loops.quantise(x_ + i * ldx_, rows_.from(i)); });
+  has_integers_ = true;
+  return rows_;
+}
+
+const std::uint16_t* Activations::bf16(const Context& context, const product::Loops& loops) {
+  const std::int64_t even = k_ + k_ % 2;
+  auto* to = reinterpret_cast<std::uint16_t*>(reserve(bf16_, n_ * even * 2));
+  if (has_bf16_) return to;
+  each_row(context, n_, k_, [&](std::int64_t i) {
+    loops.round(x_ + i * ldx_, k_, to + i * even);
+    if (even > k_) to[i * even + k_] = 0;
+  });
+  has_bf16_ = true;
+  return to;
+}
+
+void Matrix::allocate(Layout layout, const Shape& shape, const std::string& name) {
+  if (shape.rank() != 2) fail(name, "[out, in]", shape.text());
+  layout_ = layout;
+  outputs_ = shape[0], inputs_ = shape[1];
+  panel_ = product::panel_bytes(layout, inputs_);
+  bytes_ = std::size_t((outputs_ + panel - 1) / panel * panel_);
+  panels_ = Tensor::zeros(DType::u8, Shape{std::int64_t(bytes_)});
+}
 
 Matrix::Matrix(const Tensor& weight) {
   const DType type = weight.dtype();
-  if (weight.rank() != 2) fail("weight", "[out, in]", weight.shape().text());
   if (type != DType::f32 && type != DType::bf16 && type != DType::f16) fail("weight", "f32, bf16 or f16", name_of(type));
-  const auto dense = std::make_shared<Tensor>(weight.dense());
-  outputs_ = weight.extent(0), inputs_ = weight.extent(1);
-  weight_.type = type == DType::f32 ? GgmlType::F32 : type == DType::bf16 ? GgmlType::BF16 : GgmlType::F16;
-  weight_.shape = weight.shape();
-  weight_.data = dense->data<std::byte>();
-  weight_.bytes = std::size_t(weight.count()) * size_of(type);
-  owner_ = dense;
+  allocate(type == DType::f32 ? Layout::f32 : type == DType::bf16 ? Layout::bf16 : Layout::f16, weight.shape(), "weight");
+  const Tensor dense = weight.dense();
+  const std::size_t row = std::size_t(inputs_) * size_of(type);
+  for (std::int64_t i = 0; i < outputs_; ++i)
+    repack_floats(layout_, dense.data<std::uint8_t>() + std::size_t(i) * row, inputs_, int(i % panel),
+                  panels_.data<std::uint8_t>() + i / panel * panel_);
 }
 
-Matrix::Matrix(const GgufTensor& weight, std::shared_ptr<const void> owner) : weight_(weight), owner_(std::move(owner)) {
-  if (weight.shape.rank() != 2) fail(weight.name, "[out, in]", weight.shape.text());
-  outputs_ = weight.shape[0], inputs_ = weight.shape[1];
+Matrix::Matrix(const GgufTensor& weight, const std::shared_ptr<const void>&) {
+  const Layout layout = layout_of(weight.type);
+  allocate(layout, weight.shape, weight.name);
+  const std::int64_t block = block_channels(weight.type);
+  if (inputs_ % block != 0) fail(weight.name, "rows of a multiple of " + std::to_string(block), weight.shape.text());
+  const std::size_t row = std::size_t(inputs_ / block * block_bytes(weight.type));
+  if (weight.bytes != row * std::size_t(outputs_))
+    fail(weight.name, std::to_string(row * std::size_t(outputs_)) + " bytes", std::to_string(weight.bytes));
+  const auto* from = reinterpret_cast<const std::uint8_t*>(weight.data);
+  for (std::int64_t i = 0; i < outputs_; ++i) {
+    std::uint8_t* to = panels_.data<std::uint8_t>() + i / panel * panel_;
+    if (product::is_quantised(layout)) repack(weight.type, from + std::size_t(i) * row, inputs_, int(i % panel), to);
+    else repack_floats(layout, from + std::size_t(i) * row, inputs_, int(i % panel), to);
+  }
 }
 
 void Matrix::row(std::int64_t i, float* to) const {
   if (i < 0 || i >= outputs_) fail("i", "a row below " + std::to_string(outputs_), std::to_string(i));
-  dequantise(weight_.type, weight_.data + weight_.bytes / std::size_t(outputs_) * std::size_t(i), inputs_, to);
+  const product::Expand expand = product::loops_of(Isa::avx2).expand[int(layout_)];
+  const std::uint8_t* w = panel_at(i / panel);
+  float part[64 * panel];
+  for (std::int64_t p = 0; p < inputs_; p += 64) {
+    const std::int64_t here = std::min<std::int64_t>(64, inputs_ - p);
+    const float* from = part;
+    if (expand) expand(w, inputs_, p, here, part);
+    else from = reinterpret_cast<const float*>(w) + p * panel;
+    for (std::int64_t e = 0; e < here; ++e) to[p + e] = from[e * panel + i % panel];
+  }
 }
 
 void Matrix::multiply(const Context& context, Activations& x, float* y, std::int64_t ldy) const {
+  if (!defined()) fail("weight", "a matrix", "none");
   if (x.k_ != inputs_) fail("x", "rows of " + std::to_string(inputs_) + " channels", std::to_string(x.k_));
-  base::parallel(context.threads, (outputs_ + 15) / 16, [&](std::int64_t task, int) {
-    std::vector<float> w(static_cast<std::size_t>(inputs_));
-    for (std::int64_t o = task * 16; o < std::min(outputs_, task * 16 + 16); ++o) {
-      row(o, w.data());
-      for (std::int64_t i = 0; i < x.n_; ++i) {
-        float lanes[16] = {};
-        const float* a = x.x_ + i * x.ldx_;
-        std::int64_t p = 0;
-        for (; p + 16 <= inputs_; p += 16)
-          for (int l = 0; l < 16; ++l) lanes[l] += a[p + l] * w[std::size_t(p + l)];
-        for (; p < inputs_; ++p) lanes[0] += a[p] * w[std::size_t(p)];
-        float sum = 0;
-        for (const float lane : lanes) sum += lane;
-        y[i * ldy + o] = sum;
+  if (x.n_ == 0 || outputs_ == 0) return;
+  const product::Loops& loops = product::loops_of(context.isa);
+  const bool fast = context.precision == Precision::fast || context.precision == Precision::int8;
+  const bool integers = fast && product::is_quantised(layout_), pairs = fast && layout_ == Layout::bf16 && loops.bf16;
+  const product::Rows* rows = integers ? &x.integers(context, loops) : nullptr;
+  const std::uint16_t* rounded = pairs ? x.bf16(context, loops) : nullptr;
+  const product::Expand expand = loops.expand[int(layout_)];
+
+  const auto task = [&](std::int64_t i, std::int64_t n, std::int64_t j, std::int64_t columns) {
+    const std::uint8_t* w = panel_at(j / panel);
+    float* to = y + i * ldy + j;
+    if (integers) return loops.dots[int(layout_)](rows->from(i), n, w, panel_, columns, to, ldy);
+    const std::int64_t k = pairs ? (inputs_ + 1) / 2 : inputs_, ld = pairs ? k : x.ldx_;
+    const float* from = pairs ? reinterpret_cast<const float*>(rounded) : x.x_;
+    const bool whole = pairs || layout_ == Layout::f32;  // panels as they lie
+    for (std::int64_t p = 0; p == 0 || p < k; p += product::depth) {
+      const std::int64_t here = std::min(product::depth, k - p);
+      const float* b = reinterpret_cast<const float*>(w) + p * panel;
+      std::int64_t apart = panel_ / 4;
+      if (!whole) {
+        apart = here * panel;
+        float* wide = product::scratch((columns + panel - 1) / panel * apart);
+        for (std::int64_t c = 0; c < columns; c += panel) expand(w + c / panel * panel_, inputs_, p, here, wide + c * here);
+        b = wide;
       }
+      (pairs ? loops.bf16 : loops.f32)({from + i * ld + p, ld, 1, product::most_rows * ld}, b, panel, apart, here, n, columns, to, ldy, p > 0);
     }
+  };
+  const std::int64_t strips = (outputs_ + task_columns - 1) / task_columns;
+  base::parallel(threads_for(context, x.n_ * outputs_ * inputs_), strips * ((x.n_ + task_rows - 1) / task_rows), [&](std::int64_t index, int) {
+    const std::int64_t i = index / strips * task_rows, j = index % strips * task_columns;
+    task(i, std::min(task_rows, x.n_ - i), j, std::min(task_columns, outputs_ - j));
   });
 }
 

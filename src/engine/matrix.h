@@ -4,11 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
+#include <string>
 
 #include "heed/context.h"
 #include "heed/gguf.h"
 #include "heed/tensor.h"
+#include "kernel/product.h"
 
 namespace heed::engine {
 
@@ -19,14 +20,23 @@ class Activations {
   Activations() = default;
   Activations(const float* x, std::int64_t n, std::int64_t k, std::int64_t ldx) { set(x, n, k, ldx); }
   /// Other rows, `ldx` floats apart, or new contents of the same ones; x must live until the last product. Storage is kept for reuse.
-  void set(const float* x, std::int64_t n, std::int64_t k, std::int64_t ldx) { x_ = x, n_ = n, k_ = k, ldx_ = ldx; }
+  void set(const float* x, std::int64_t n, std::int64_t k, std::int64_t ldx) {
+    x_ = x, n_ = n, k_ = k, ldx_ = ldx;
+    has_integers_ = has_bf16_ = false;
+  }
   std::int64_t rows() const { return n_; }
   std::int64_t channels() const { return k_; }
 
  private:
   friend class Matrix;
+  const product::Rows& integers(const Context& context, const product::Loops& loops);
+  const std::uint16_t* bf16(const Context& context, const product::Loops& loops);
+
   const float* x_ = nullptr;
   std::int64_t n_ = 0, k_ = 0, ldx_ = 0;
+  product::Rows rows_{};
+  Tensor integers_, bf16_;  // storage
+  bool has_integers_ = false, has_bf16_ = false;
 };
 
 /// A weight matrix [out, in]. Precision: strict and split are f32 products of the weights as they stand (dequantised, widened);
@@ -37,14 +47,15 @@ class Matrix {
   Matrix() = default;
   /// f32, bf16 or f16 [out, in], any strides; copied. Throws Error for another type or rank.
   explicit Matrix(const Tensor& weight);
-  /// Every type of gguf.h, [out, in]. `owner` keeps the tensor's bytes alive.
-  Matrix(const GgufTensor& weight, std::shared_ptr<const void> owner);
+  /// Every type of gguf.h, [out, in]; copied, so its bytes (which `owner` keeps alive) are not needed afterwards. 4-bit codes take what
+  /// they took in the file (Q4_K a third more, for f32 scales); 5- and 6-bit codes take 8 bits.
+  Matrix(const GgufTensor& weight, const std::shared_ptr<const void>& owner);
 
   bool defined() const { return outputs_ >= 0; }
   std::int64_t outputs() const { return outputs_; }
   std::int64_t inputs() const { return inputs_; }
   /// What it takes in memory.
-  std::size_t bytes() const { return weight_.bytes; }
+  std::size_t bytes() const { return bytes_; }
 
   /// y[n, out] = x W^T, rows of y `ldy` floats apart. Throws Error when x has not `inputs()` channels. The same bits for any number of
   /// threads; a row's result does not depend on the other rows nor on how many there are.
@@ -58,9 +69,13 @@ class Matrix {
   void row(std::int64_t i, float* to) const;
 
  private:
-  std::int64_t outputs_ = -1, inputs_ = 0;
-  GgufTensor weight_;
-  std::shared_ptr<const void> owner_;
+  const std::uint8_t* panel_at(std::int64_t index) const { return panels_.data<std::uint8_t>() + index * panel_; }
+  void allocate(product::Layout layout, const Shape& shape, const std::string& name);
+
+  product::Layout layout_ = product::Layout::f32;
+  std::int64_t outputs_ = -1, inputs_ = 0, panel_ = 0;  // panel_: bytes of one
+  std::size_t bytes_ = 0;
+  Tensor panels_;
 };
 
 }  // namespace heed::engine

@@ -25,7 +25,7 @@ Tensor Ops::matmul(const Tensor& a, const Tensor& b) const {
   const Tensor left = a.broadcast(Shape(extents));
   extents[extents.size() - 2] = k, extents.back() = n;
   const Tensor right = b.broadcast(Shape(extents));
-  product::run(context_.threads, lead.count(), m, n, k, [&](std::int64_t job) {
+  product::run(context_, lead.count(), m, n, k, [&](std::int64_t job) {
     std::int64_t from = 0, at = 0, rest = job;
     for (int i = lead.rank() - 1; i >= 0; --i) {
       const std::int64_t here = rest % lead[i];
