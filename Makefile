@@ -2,7 +2,7 @@
 PACKAGES := g++ cmake ninja-build ccache python3-venv python3-dev libfmt-dev libcli11-dev nlohmann-json3-dev libgtest-dev
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: test build install sanitize format clean
+.PHONY: test build install sanitize fuzz lint format clean
 install: build/.packages
 build/.packages: Makefile
 	@mkdir -p build
@@ -24,13 +24,34 @@ test: build
 	./build/release/heed verify tests/cases/*.safetensors
 	.venv/bin/python -m pytest -q
 
+# ASan and UBSan; RACES=1 adds TSan.
 sanitize: install
 	cmake --preset asan >/dev/null
-	cmake --build --preset asan
+	cmake --build --preset asan --target heed_tests
 	./build/asan/heed_tests --gtest_brief=1
+ifdef RACES
+	cmake --preset tsan >/dev/null
+	cmake --build --preset tsan --target heed_tests
+	./build/tsan/heed_tests --gtest_brief=1
+endif
+
+# Each fuzzer for SECONDS; what it finds stays in build/fuzz.
+SECONDS := 60
+fuzz: install
+	@dpkg -s clang-16 >/dev/null 2>&1 || $(SUDO) apt-get install -y -q --no-install-recommends clang-16
+	cmake --preset fuzz >/dev/null
+	cmake --build --preset fuzz
+	@mkdir -p build/fuzz/corpus && find tests/cases -size -8k -exec cp {} build/fuzz/corpus \;
+	cd build/fuzz && for target in safetensors gguf params; do ./$${target}_fuzz -max_total_time=$(SECONDS) -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 || exit 1; done
+	cd build/fuzz && ./case_fuzz -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=8192 -verbosity=0 corpus
+
+lint:
+	@dpkg -s clang-format-16 >/dev/null 2>&1 || $(SUDO) apt-get install -y -q --no-install-recommends clang-format-16
+	python3 tools/check-includes.py
+	clang-format-16 --dry-run -Werror $$(git ls-files '*.h' '*.cpp' '*.inl')
 
 format:
-	clang-format-16 -i $$(git ls-files '*.h' '*.cpp')
+	clang-format-16 -i $$(git ls-files '*.h' '*.cpp' '*.inl')
 
 clean:
 	rm -rf build

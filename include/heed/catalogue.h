@@ -26,6 +26,9 @@ std::vector<MechanismInfo> list_mechanisms();
 /// Throws Error for an unknown slug.
 std::string describe_mechanism(const std::string& slug);
 
+/// Whether a mechanism takes these parameters: throws Error naming the one it does not.
+void check_params(const std::string& slug, const std::string& params);
+
 /// Runs a mechanism. `params` is a JSON object; `outputs` names what is computed besides `out` (empty: `out` alone).
 /// Throws Error naming the argument for an unknown slug, name or output, a missing tensor, a wrong dtype or shape, or a
 /// parameter out of range.

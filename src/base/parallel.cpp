@@ -1,17 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/parallel.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <atomic>
 #include <exception>
 
+// std::thread where HEED_STD_THREADS says so: TSan reports g++'s OpenMP falsely, and clang would need a runtime of its own.
+#ifdef HEED_STD_THREADS
+#include <thread>
+#include <vector>
+#else
+#include <omp.h>
+#endif
+
 namespace heed::base {
+namespace {
+
+#ifdef HEED_STD_THREADS
+thread_local bool inside = false;
+bool nested() { return inside; }
+int most_threads() { return int(std::max(1u, std::thread::hardware_concurrency())); }
+
+template <class F>
+void on_each(int workers, F&& body) {
+  std::vector<std::thread> others;
+  const auto work = [&](int worker) {
+    inside = true;
+    body(worker);
+    inside = false;
+  };
+  for (int worker = 1; worker < workers; ++worker) others.emplace_back(work, worker);
+  work(0);
+  for (auto& thread : others) thread.join();
+}
+#else
+bool nested() { return omp_in_parallel() != 0; }
+int most_threads() { return omp_get_max_threads(); }
+
+template <class F>
+void on_each(int workers, F&& body) {
+#pragma omp parallel num_threads(workers)
+  body(omp_get_thread_num());
+}
+#endif
+
+}  // namespace
 
 int thread_count(int threads) {
-  if (omp_in_parallel()) return 1;
-  return threads > 0 ? threads : omp_get_max_threads();
+  if (nested()) return 1;
+  return threads > 0 ? threads : most_threads();
 }
 
 void parallel(int threads, std::int64_t tasks, const std::function<void(std::int64_t, int)>& task) {
@@ -23,9 +60,7 @@ void parallel(int threads, std::int64_t tasks, const std::function<void(std::int
   std::atomic<std::int64_t> next{0};
   std::atomic<bool> failed{false};
   std::exception_ptr error;
-#pragma omp parallel num_threads(workers)
-  {
-    const int worker = omp_get_thread_num();
+  on_each(workers, [&](int worker) {
     for (std::int64_t i; !failed && (i = next++) < tasks;) {
       try {
         task(i, worker);
@@ -33,7 +68,7 @@ void parallel(int threads, std::int64_t tasks, const std::function<void(std::int
         if (!failed.exchange(true)) error = std::current_exception();
       }
     }
-  }
+  });
   if (error) std::rethrow_exception(error);
 }
 

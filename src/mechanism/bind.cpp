@@ -65,6 +65,12 @@ void take(Declaration& d, Role role, const Tensors& given, Symbols& symbols) {
     if (!tensor.defined()) fail(label, "a tensor of shape (" + entry.shape + ")", "none");
     check_dtype(label, entry.dtype, tensor.dtype());
     match(label, entry.shape, tensor.shape(), symbols);
+    if (entry.dtype == DType::boolean) {  // any byte but 0 is true
+      member = Tensor(DType::boolean, tensor.shape());
+      const Tensor from = tensor.dense();
+      for (std::int64_t i = 0; i < tensor.count(); ++i) member.data<std::uint8_t>()[i] = from.data<std::uint8_t>()[i] != 0;
+      return;
+    }
     member = entry.dtype == DType::f32 || tensor.dtype() != entry.dtype ? tensor.to(entry.dtype) : tensor;
   };
   for (auto& entry : d.tensors) {

@@ -114,6 +114,11 @@ std::string describe_mechanism(const std::string& slug) {
   return result.dump(2);
 }
 
+void check_params(const std::string& slug, const std::string& params) {
+  const auto body = find(slug).make();
+  mechanism::declare(*body, mechanism::parse_params(params));
+}
+
 Tensors run(const std::string& slug, const Tensors& inputs, const Tensors& weights, const std::string& params,
             const std::vector<std::string>& outputs, const Context& context) {
   Tensors leaves;
