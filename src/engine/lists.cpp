@@ -15,6 +15,16 @@ const float* floats_of(const ListCall& c, const Table3& table, std::int64_t i, s
   return scratch.get();
 }
 
+void prefetch(const Table3& table, const std::int64_t* index, std::int64_t n) {
+  constexpr std::int64_t line = 64, most_rows = 64, most_bytes = 16 * line;
+  if (!table) return;
+  const std::int64_t bytes = std::min(table.heads * table.width * std::int64_t(size_of(table.dtype)), most_bytes);
+  for (std::int64_t e = 0; e < std::min(n, most_rows); ++e) {
+    const char* row = static_cast<const char*>(table.at(index[e], 0));
+    for (std::int64_t at = 0; at < bytes; at += line) __builtin_prefetch(row + at);
+  }
+}
+
 void clear(const View& view) {
   const std::int64_t width = view.rank() == 3 ? view.extent(2) : 1, step = view.rank() == 3 ? view.stride(2) : 1;
   const std::vector<float> zeros(std::size_t(width), 0.0f);
@@ -82,7 +92,8 @@ void attend_lists(const ListInputs& inputs, const Lists& lists, const ListOutput
     auto& scratch = scratches[std::size_t(worker)];
     if (!scratch) scratch = std::make_unique<ListScratch>(longest, std::max(c.D, c.W));
     float *s = scratch->scores.get(), *row = scratch->row.get();
-    for (std::int64_t i = first; i < last; ++i)
+    for (std::int64_t i = first; i < last; ++i) {
+      c.prefetch_keys(i + 1);
       for (std::int64_t h = 0; h < c.H; ++h) {
         const Csr::Span span = c.lists.of(h, i);
         list_scores(c, h, i, *scratch);
@@ -103,6 +114,7 @@ void attend_lists(const ListInputs& inputs, const Lists& lists, const ListOutput
         c.loops->rows(c.v.dtype).add(s, c.lists.keys(c.v, c.group(h), span), c.W, row);
         write_row(out, i * out.stride(0) + h * out.stride(1), out.stride(2), c.W, row);
       }
+    }
   });
 }
 

@@ -54,6 +54,9 @@ struct Csr {
 /// Every index in [0, keys); keys < 0: not looked at.
 Csr check_lists(const Lists& lists, std::int64_t keys);
 
+/// Asks for rows a little before they are read: those of a graph lie anywhere in memory.
+void prefetch(const Table3& table, const std::int64_t* index, std::int64_t n);
+
 struct ListCall {
   Table3 q, k, v, source, target, att, bias, features;
   Csr lists;
@@ -66,6 +69,12 @@ struct ListCall {
   std::int64_t columns() const { return lists.heads == 1 ? H : 1; }  ///< L of the per-edge tensors
   std::int64_t column(std::int64_t h) const { return lists.heads == 1 ? h : 0; }
   std::int64_t group(std::int64_t h) const { return h * G / H; }
+  /// The keys of list i, where every head reads them.
+  void prefetch_keys(std::int64_t i) const {
+    if (i >= N || lists.heads != 1) return;
+    const Csr::Span span = lists.of(0, i);
+    for (const Table3* table : {&source, &k, &v}) prefetch(*table, lists.index + span.begin, span.size);
+  }
 };
 
 ListCall check_lists(const ListInputs& inputs, const Lists& lists, const ListOptions& options, const Context& context);
@@ -75,8 +84,9 @@ Table3 rows_of(const View& view);
 
 /// A worker's numbers: a list's scores (twice), and rows.
 struct ListScratch {
-  ListScratch(std::int64_t longest, std::int64_t width) : scores(longest), raw(longest), factors(longest), row(width), query(width), att(width) {}
-  Buffer scores, raw, factors, row, query, att;
+  ListScratch(std::int64_t longest, std::int64_t width)
+      : scores(longest + kernel::list_slack), raw(longest + kernel::list_slack), factors(longest + kernel::list_slack), row(width), query(width) {}
+  Buffer scores, raw, factors, row, query;
 };
 
 /// Row (i, h) of a table as f32: itself, or in the scratch.

@@ -39,12 +39,7 @@ struct Backward {
       const kernel::Picked d = c.lists.edges(d_weights, c.column(h), span);
       c.loops->gather(static_cast<const float*>(d.rows), d.stride, d.index, n, true, g);
     }
-    if (c.options.softmax) {
-      double mean = d_lse ? -double(*d_lse.floats(i, h)) : 0.0;
-      for (std::int64_t e = 0; e < n; ++e)
-        if (s[e] != 0) mean += double(s[e]) * g[e];
-      for (std::int64_t e = 0; e < n; ++e) g[e] = s[e] == 0 ? 0.0f : s[e] * (g[e] - float(mean));
-    }
+    if (c.options.softmax) c.loops->softmax_back(s, g, n, d_lse ? *d_lse.floats(i, h) : 0.0f);
     if (c.options.score == ListScore::additive)
       for (std::int64_t e = 0; e < n; ++e)
         if (!(scratch.raw.get()[e] > 0)) g[e] *= c.options.negative_slope;
@@ -95,6 +90,21 @@ struct Backward {
                     false, to);
     for (std::int64_t e = 0; scale != 1 && e < span.size; ++e) to[e] *= scale;
     return to;
+  }
+
+  /// The per-edge numbers of list i, and what by_key reads of list j, where every head does so.
+  void prefetch_edges(const Csr& lists, std::int64_t i) const {
+    if (i >= lists.lists || lists.heads != 1 || !lists.edge) return;
+    const Csr::Span span = lists.of(0, i);
+    for (const Buffer* buffer : {&p, &ds})
+      prefetch({{}, reinterpret_cast<const char*>(buffer->get()), DType::f32, c.lists.rows, c.H, 1, c.H, 1}, lists.edge + span.begin, span.size);
+  }
+  void prefetch_queries(const Csr& lists, std::int64_t j) const {
+    if (j >= c.M || lists.heads != 1) return;
+    const Csr::Span span = lists.of(0, j);
+    if (to.k) prefetch(c.q, lists.index + span.begin, span.size);
+    if (to.v) prefetch(d_out, lists.index + span.begin, span.size);
+    prefetch_edges(lists, j);
   }
 
   void by_key(const Csr& lists, std::int64_t j, ListScratch& scratch) const {
@@ -206,8 +216,11 @@ void attend_lists_backward(const ListInputs& inputs, const Lists& lists, const L
   };
   queries.run(context.threads, [&](std::int64_t range, std::int64_t first, std::int64_t last, int worker) {
     ListScratch& scratch = scratch_of(worker);
-    for (std::int64_t i = first; i < last; ++i)
+    for (std::int64_t i = first; i < last; ++i) {
+      c.prefetch_keys(i + 1);
+      b.prefetch_edges(c.lists, i + 1);
       for (std::int64_t h = 0; h < c.H; ++h) b.by_query(range, i, h, scratch, edge_rows[std::size_t(worker)]);
+    }
   });
   if (gradients.att) {
     std::vector<float> sum(std::size_t(att), 0.0f);
@@ -219,7 +232,10 @@ void attend_lists_backward(const ListInputs& inputs, const Lists& lists, const L
   if (!b.needs_keys()) return;
   Ranges(keys).run(context.threads, [&](std::int64_t, std::int64_t first, std::int64_t last, int worker) {
     ListScratch& scratch = scratch_of(worker);
-    for (std::int64_t j = first; j < last; ++j) b.by_key(keys, j, scratch);
+    for (std::int64_t j = first; j < last; ++j) {
+      b.prefetch_queries(keys, j + 1);
+      b.by_key(keys, j, scratch);
+    }
   });
 }
 

@@ -16,6 +16,8 @@ struct Picked {
   std::int64_t n = 0;
 };
 
+inline constexpr int list_slack = 16;  ///< floats behind a list of n that loops may write; every list in scratch has this room
+
 /// For rows of one dtype. Rows whose factor (w, ds) is 0 are not read.
 struct RowLoops {
   /// s[e] (+)= factor * sum over d of q[d] row_e[d].
@@ -39,6 +41,9 @@ struct ListTable {
   void (*leaky)(float* x, std::int64_t n, float slope);
   /// x = e^(x - max) / sum, with the max and the sum returned; zeros where all are -inf.
   void (*softmax)(float* x, std::int64_t n, float* max, float* sum);
+
+  /// g = p (g - sum(p g) + shift): from the gradients of the weights p = softmax(s) to those of s; 0 where p is 0.
+  void (*softmax_back)(const float* p, float* g, std::int64_t n, float shift);
 
   const RowLoops& rows(DType dtype) const { return dtype == DType::f32 ? f32 : dtype == DType::bf16 ? bf16 : f16; }
 };

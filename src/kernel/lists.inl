@@ -47,17 +47,15 @@ inline void columns(std::int64_t n, F body) {
   if (d < n) body(d, Part{int(n - d)});
 }
 
-/// Four rows at a time, so that their sums are added across lanes together; the last rows of a list stand in for missing ones.
+/// Four rows at a time, so that their sums are added across lanes together; the last row of a list stands in for missing ones.
 template <class Term>
 inline void four_sums(std::int64_t n, float* s, float factor, bool adding, Term term) {
   for (std::int64_t e = 0; e < n; e += 4) {
-    const int count = n - e < 4 ? int(n - e) : 4;
     V sum[4] = {zero(), zero(), zero(), zero()};
-    const std::int64_t at[4] = {e, e + (count > 1 ? 1 : 0), e + (count > 2 ? 2 : 0), e + (count > 3 ? 3 : 0)};
+    const std::int64_t last = n - 1, at[4] = {e, e + 1 < n ? e + 1 : last, e + 2 < n ? e + 2 : last, e + 3 < n ? e + 3 : last};
     term(at, sum);
-    float four[4];
-    add_lanes(sum[0], sum[1], sum[2], sum[3], four);
-    for (int i = 0; i < count; ++i) s[e + i] = adding ? s[e + i] + factor * four[i] : factor * four[i];
+    const __m128 four = _mm_mul_ps(add_lanes(sum[0], sum[1], sum[2], sum[3]), _mm_set1_ps(factor));
+    _mm_storeu_ps(s + e, adding ? _mm_add_ps(_mm_loadu_ps(s + e), four) : four);
   }
 }
 
@@ -142,21 +140,16 @@ void leaky_add(const float* ds, const float* a, const float* x, const Picked& ro
 }
 
 void gather(const float* from, std::int64_t stride, const std::int64_t* index, std::int64_t n, bool adding, float* to) {
-  std::int64_t e = 0;
-  if (index)
-    for (; e + width <= n; e += width) {
-      const V x = gather_of(from, stride, index + e);
-      store(to + e, adding ? plus(load(to + e), x) : x);
-    }
-  for (; e < n; ++e) {
-    const float x = from[(index ? index[e] : e) * stride];
-    to[e] = adding ? to[e] + x : x;
+  for (std::int64_t e = 0; index && e < n; e += width) {
+    const V x = n - e >= width ? gather_of(from, stride, index + e) : gather_part(from, stride, index + e, int(n - e));
+    store(to + e, adding ? plus(load(to + e), x) : x);
   }
+  for (std::int64_t e = 0; !index && e < n; ++e) to[e] = adding ? to[e] + from[e * stride] : from[e * stride];
 }
 
 void leaky(float* x, std::int64_t n, float slope) {
   const V by = set1(slope);
-  columns(n, [&](std::int64_t d, auto read) { read.put(x + d, leaky_of(read(x + d), by)); });
+  for (std::int64_t e = 0; e < n; e += width) store(x + e, leaky_of(load(x + e), by));
 }
 
 /// e^x for x <= 0: 2^n times a polynomial of degree 6 for 2^f, |f| <= 1/2 (relative error 2e-9).
@@ -173,30 +166,39 @@ inline V exp_of(V x) {
 }
 
 void softmax(float* x, std::int64_t n, float* max_to, float* sum_to) {
-  float lanes[width], top = -infinity, total = 0;
-  const std::int64_t whole = n - n % width;
+  const std::int64_t end = (n + width - 1) / width * width;
+  for (std::int64_t e = n; e < end; ++e) x[e] = -infinity;
   V most = set1(-infinity), sum = zero();
-  for (std::int64_t e = 0; e < whole; e += width) most = max(load(x + e), most);
-  store(lanes, most);
-  for (const float y : lanes) top = y > top ? y : top;
-  for (std::int64_t e = whole; e < n; ++e) top = x[e] > top ? x[e] : top;
+  for (std::int64_t e = 0; e < end; e += width) most = max(load(x + e), most);
+  const float top = max_lane(most);
   const V reference = set1(top == -infinity ? 0.0f : top);
-  columns(n, [&](std::int64_t d, auto read) {
-    const V y = exp_of(minus(read(x + d), reference));
-    read.put(x + d, y);
-    if (d < whole) sum = plus(sum, y);
-  });
-  store(lanes, sum);
-  for (const float y : lanes) total += y;
-  for (std::int64_t e = whole; e < n; ++e) total += x[e];
+  for (std::int64_t e = 0; e < end; e += width) {
+    const V y = exp_of(minus(load(x + e), reference));
+    store(x + e, y);
+    sum = plus(sum, y);
+  }
+  const float total = _mm_cvtss_f32(add_lanes(sum, sum, sum, sum));
   const V inverse = set1(total == 0 ? 0.0f : 1.0f / total);
-  columns(n, [&](std::int64_t d, auto read) { read.put(x + d, mul(read(x + d), inverse)); });
+  for (std::int64_t e = 0; e < end; e += width) store(x + e, mul(load(x + e), inverse));
   *max_to = top;
   *sum_to = total;
+}
+
+void softmax_back(const float* p, float* g, std::int64_t n, float shift) {
+  V sum = zero();
+  for (std::int64_t e = 0; e < n; e += width) {
+    const V x = n - e >= width ? load(p + e) : load_part(p + e, int(n - e));
+    sum = plus(sum, if_zero(x, zero(), mul(x, load(g + e))));
+  }
+  const V m = set1(_mm_cvtss_f32(add_lanes(sum, sum, sum, sum)) - shift);
+  for (std::int64_t e = 0; e < n; e += width) {
+    const V x = load(p + e);
+    store(g + e, if_zero(x, zero(), mul(x, minus(load(g + e), m))));
+  }
 }
 
 template <class T>
 constexpr RowLoops row_loops() {
   return {dot<T>, add<T>, leaky_dot<T>, leaky_add<T>};
 }
-constexpr ListTable make_table() { return {row_loops<float>(), row_loops<Bf16>(), row_loops<F16>(), gather, leaky, softmax}; }
+constexpr ListTable make_table() { return {row_loops<float>(), row_loops<Bf16>(), row_loops<F16>(), gather, leaky, softmax, softmax_back}; }
