@@ -10,6 +10,7 @@
 
 #include "heed/attend.h"
 #include "heed/context.h"
+#include "heed/lists.h"
 #include "heed/tape.h"
 #include "heed/tensor.h"
 
@@ -27,6 +28,11 @@ struct Attended {
 /// What attend() adds to the scores and a gradient can be wanted of: the tensors of the views in AttendOptions.
 struct ScoreTerms {
   Tensor bias{}, alibi_slopes{}, sink{};
+};
+
+/// The tensors of ListInputs (heed/lists.h).
+struct ListTensors {
+  Tensor q{}, k{}, v{}, source{}, target{}, att{}, bias{}, features{};
 };
 
 /// Every method checks dtypes and shapes, throws Error, and writes only into new storage. A result may share the storage
@@ -148,6 +154,19 @@ class Ops {
   /// The same in smaller ops, whole planes of scores at a time: the oracle of its value and its gradient.
   Attended attend_plain(const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options = {}, unsigned extras = 0,
                         const ScoreTerms& terms = {}) const;
+
+  /// The lists engine: out where v is given, and the extras want_lse and want_weights, shaped as in heed/lists.h.
+  Attended attend_lists(const ListTensors& tensors, const Lists& lists, const ListOptions& options = {}, unsigned extras = 0) const;
+  /// The same in smaller ops, all edges at a time: the oracle of its value and its gradient.
+  Attended attend_lists_plain(const ListTensors& tensors, const Lists& lists, const ListOptions& options = {}, unsigned extras = 0) const;
+  /// out and lse over the union of disjoint keys, from those over each part: of attend() or of attend_lists().
+  Attended merge(const Attended& a, const Attended& b) const;
+  // Rows of x[E, ...] by the segment, i64 [E] in [0, segments), that they belong to, in any order; sums in the order of the rows.
+  // An empty segment gives zeros, its largest -inf.
+  Tensor segment_sum(const Tensor& x, const Tensor& segment, std::int64_t segments) const;
+  Tensor segment_mean(const Tensor& x, const Tensor& segment, std::int64_t segments) const;
+  Tensor segment_max(const Tensor& x, const Tensor& segment, std::int64_t segments) const;  ///< equals share the gradient
+  Tensor segment_softmax(const Tensor& x, const Tensor& segment, std::int64_t segments) const;
 
  private:
   const Context& context_;

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention over lists of keys as ops, and sums, means, maxima and softmax over segments.
+#include "heed/lists.h"
+
+#include <cmath>
+#include <limits>
+
+#include "heed/ops.h"
+#include "ops/lanes.h"
+
+namespace heed {
+inline namespace v0 {
+using namespace heed::ops;
+
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr int terms = 8;
+
+ListInputs views_of(const ListTensors& t) {
+  const auto view = [](const Tensor& x) { return x.defined() ? std::optional<View>(x.raw_view()) : std::nullopt; };
+  return {view(t.q), view(t.k), view(t.v), view(t.source), view(t.target), view(t.att), view(t.bias), view(t.features)};
+}
+
+std::vector<const Tensor*> list_of(const ListTensors& t) { return {&t.q, &t.k, &t.v, &t.source, &t.target, &t.att, &t.bias, &t.features}; }
+
+/// Sizes that the inputs tell.
+struct Sizes {
+  std::int64_t N, H, M, G, W, L, rows;
+  Sizes(const ListTensors& t, const Lists& lists) {
+    if (!lists.offsets.defined() || lists.offsets.rank() < 1) fail("offsets", "i64 (N+1) or (H, N+1)", "none");
+    if (!lists.index.defined()) fail("index", "i64 (entries)", "none");
+    const auto want = [](const char* name, const Tensor& x, int rank) {
+      if (x.defined() && x.rank() != rank) fail(name, "rank " + std::to_string(rank), x.shape().text());
+    };
+    want("q", t.q, 3), want("k", t.k, 3), want("v", t.v, 3), want("source", t.source, 2), want("target", t.target, 2), want("bias", t.bias, 2);
+    const bool own = lists.offsets.rank() == 2;
+    N = lists.offsets.extent(-1) - 1;
+    H = t.q.defined() ? t.q.extent(1) : t.target.defined() ? t.target.extent(1) : own ? lists.offsets.extent(0) : t.bias.defined() ? t.bias.extent(1) : 0;
+    const Tensor& keys = t.k.defined() ? t.k : t.source.defined() ? t.source : t.v;
+    M = keys.defined() ? keys.extent(0) : 0;
+    G = t.k.defined() ? t.k.extent(1) : t.v.defined() ? t.v.extent(1) : H;
+    W = t.v.defined() ? t.v.extent(2) : 0;
+    L = own && lists.offsets.extent(0) > 1 ? 1 : H;
+    rows = lists.rows < 0 ? lists.index.count() : lists.rows;
+  }
+};
+
+}  // namespace
+
+Attended Ops::attend_lists(const ListTensors& tensors, const Lists& lists, const ListOptions& options, unsigned extras) const {
+  const Sizes s(tensors, lists);
+  if ((extras & (want_row_max | want_column_sums)) != 0) fail("extras", "want_lse, want_weights", std::to_string(extras));
+  Attended result;
+  ListOutputs into;
+  const auto make = [&](bool wanted, DType dtype, const Shape& shape, Tensor& tensor, std::optional<View>& view) {
+    if (!wanted) return;
+    tensor = Tensor(dtype, shape);
+    view = tensor.raw_view();
+  };
+  make(tensors.v.defined(), tensors.v.dtype(), {s.N, s.H, s.W}, result.out, into.out);
+  make((extras & want_lse) != 0, DType::f32, {s.N, s.H}, result.lse, into.lse);
+  make((extras & want_weights) != 0, DType::f32, {s.rows, s.L}, result.weights, into.weights);
+  heed::attend_lists(views_of(tensors), lists, into, options, context_);
+  record("attend_lists", {&result.out, &result.lse, &result.weights}, list_of(tensors), [tensors, lists, options](const Pull& p) {
+    const auto inputs = list_of(tensors);
+    std::vector<const Tensor*> all = inputs;
+    for (int i = 0; i < 3; ++i) all.push_back(&p.gradient(i));
+    if (p.ops.wanted(all)) fail("gradient of attend_lists", "to be differentiated once (attend_lists_plain can be again)", "twice");
+    std::vector<Tensor> found(terms), kept;
+    ListInputs into;
+    std::optional<View>* to[terms] = {&into.q, &into.k, &into.v, &into.source, &into.target, &into.att, &into.bias, &into.features};
+    for (std::size_t i = 0; i < terms; ++i)
+      if (p.wants(int(i))) *to[i] = (found[i] = Tensor(DType::f32, inputs[i]->shape())).raw_view();
+    ListOutputs given;
+    std::optional<View>* from[3] = {&given.out, &given.lse, &given.weights};
+    for (int i = 0; i < 3; ++i)
+      if (p.gradient(i).defined()) *from[i] = p.gradient(i).raw_view();
+    attend_lists_backward(views_of(tensors), lists, given, into, options, p.ops.context());
+    return found;
+  });
+  return result;
+}
+
+Attended Ops::attend_lists_plain(const ListTensors& t, const Lists& lists, const ListOptions& options, unsigned extras) const {
+  const Sizes s(t, lists);
+  heed::attend_lists(views_of(t), lists, {}, options, context_);  // checks everything
+  // A row for each entry and head: of the queries (N H), keys (M G), heads, per-edge tensors (rows L).
+  const std::int64_t heads = s.L == s.H ? 1 : s.H, count = lists.index.count() * s.L;
+  Tensor query(DType::i64, {count}), key(DType::i64, {count}), keyed(DType::i64, {count}), head(DType::i64, {count}), row(DType::i64, {count});
+  const Tensor offsets = lists.offsets.dense(), index = lists.index.dense(), edge = lists.edge.defined() ? lists.edge.dense() : Tensor();
+  const auto* range = offsets.raw<std::int64_t>();
+  std::int64_t n = 0;
+  for (std::int64_t own = 0; own < heads; ++own, ++range)
+    for (std::int64_t i = 0; i < s.N; ++i, ++range)
+      for (std::int64_t e = range[0]; e < range[1]; ++e)
+        for (std::int64_t l = 0; l < s.L; ++l, ++n) {
+          const std::int64_t h = s.L == s.H ? l : own, j = index.raw<std::int64_t>()[e];
+          query.raw<std::int64_t>()[n] = i * s.H + h;
+          key.raw<std::int64_t>()[n] = j * s.G + h * s.G / s.H;
+          keyed.raw<std::int64_t>()[n] = j * s.H + h;
+          head.raw<std::int64_t>()[n] = h;
+          row.raw<std::int64_t>()[n] = (edge.defined() ? edge.raw<std::int64_t>()[e] : e) * s.L + l;
+        }
+  const auto rows = [&](const Tensor& x, const Tensor& at, bool wide) {
+    const Tensor flat = x.to(DType::f32).reshape(wide ? Shape{x.count() / std::max<std::int64_t>(x.extent(-1), 1), x.extent(-1)} : Shape{x.count()});
+    return index_select(flat, 0, at);
+  };
+  const auto with_bias = [&](const Tensor& x) { return t.bias.defined() ? add(x, rows(t.bias, row, false)) : x; };
+  const auto keys = [&] {
+    const Tensor k = rows(t.k, key, true);
+    return t.features.defined() ? add(k, rows(t.features, row, true)) : k;
+  };
+  Tensor score;
+  switch (options.score) {
+    case ListScore::dot: {
+      const float factor = options.scale.value_or(1 / std::sqrt(float(std::max<std::int64_t>(t.q.extent(2), 1))));
+      score = with_bias(scale(sum(mul(rows(t.q, query, true), keys()), {1}), factor));
+      break;
+    }
+    case ListScore::leaky:
+      score = with_bias(sum(mul(rows(t.att, head, true), leaky_relu(add(rows(t.q, query, true), keys()), options.negative_slope)), {1}));
+      break;
+    case ListScore::additive:
+      score = leaky_relu(with_bias(add(rows(t.source, keyed, false), rows(t.target, query, false))), options.negative_slope);
+      break;
+    case ListScore::edge: score = rows(t.bias, row, false); break;
+  }
+  Attended result;
+  Tensor weights = score;
+  if (options.softmax) {
+    const Tensor top = no_gradient(segment_max(score, query, s.N * s.H), "the maximum cancels"), none = full({}, 0);
+    const Tensor reference = where(less(full({}, -infinity), top), top, none);
+    const Tensor e = exp(sub(score, index_select(reference, 0, query))), total = index_add(e, 0, query, s.N * s.H);
+    const Tensor empty = equal(total, none), divisor = where(empty, full({}, 1), total);
+    weights = div(e, index_select(divisor, 0, query));
+    if ((extras & want_lse) != 0) result.lse = where(empty, full({}, -infinity), add(reference, log(divisor))).reshape({s.N, s.H});
+  }
+  if (t.v.defined()) {
+    const Tensor products = mul(weights.reshape({count, 1}), rows(t.v, key, true));
+    result.out = index_add(products, 0, query, s.N * s.H).reshape({s.N, s.H, s.W}).to(t.v.dtype());
+  }
+  if ((extras & want_weights) != 0) result.weights = index_add(weights, 0, row, s.rows * s.L).reshape({s.rows, s.L});
+  return result;
+}
+
+Attended Ops::merge(const Attended& a, const Attended& b) const {
+  const auto column = [&](const Attended& part) {
+    if (!part.out.defined() || !part.lse.defined()) fail("merge", "out and lse", part.out.defined() ? "no lse" : "no out");
+    const Tensor lse = part.out.rank() == 4 ? part.lse.permute({0, 2, 1}) : part.lse;
+    auto extents = part.out.shape().vector();
+    extents.back() = 1;
+    return lse.reshape(Shape(extents));
+  };
+  const Tensor left = column(a), right = column(b), none = full({}, 0), nothing = full({}, -infinity);
+  const Tensor top = no_gradient(maximum(left, right), "the maximum cancels"), reference = where(less(nothing, top), top, none);
+  const Tensor x = exp(sub(left, reference)), y = exp(sub(right, reference)), total = add(x, y), empty = equal(total, none);
+  const Tensor divisor = where(empty, full({}, 1), total);
+  Attended result;
+  result.out = div(add(mul(a.out.to(DType::f32), x), mul(b.out.to(DType::f32), y)), divisor);
+  const Tensor lse = where(empty, nothing, add(reference, log(divisor)));
+  auto extents = lse.shape().vector();
+  extents.pop_back();
+  result.lse = lse.reshape(Shape(extents));
+  if (a.out.rank() == 4) result.lse = result.lse.permute({0, 2, 1});
+  return result;
+}
+
+namespace {
+
+/// The rows of each segment, and x seen as [E, inner].
+struct Segments {
+  Lists lists;
+  std::int64_t inner = 1;
+  Segments(const Tensor& x, const Tensor& segment, std::int64_t segments) {
+    need(x, DType::f32, "x");
+    need(segment, DType::i64, "segment");
+    if (x.rank() < 1 || segment.shape() != Shape{x.extent(0)}) fail("segment", x.rank() < 1 ? "x [E, ...]" : Shape{x.extent(0)}.text(), segment.shape().text());
+    Tensor pairs = Tensor::zeros(DType::i64, {2, segment.count()});
+    const Tensor from = segment.dense();
+    std::copy_n(from.raw<std::int64_t>(), segment.count(), pairs.raw<std::int64_t>() + segment.count());
+    lists = lists_of_edges(pairs, segments);
+    for (int a = 1; a < x.rank(); ++a) inner *= x.extent(a);
+  }
+  Tensor make(const Tensor& x, std::int64_t segments) const { return Tensor(DType::f32, with_axis(x.shape(), 0, segments)); }
+  /// body(segment, rows, count) in parallel.
+  template <class F>
+  void each(int threads, F&& body) const {
+    const auto *offsets = lists.offsets.raw<std::int64_t>(), *rows = lists.edge.raw<std::int64_t>();
+    const std::int64_t segments = lists.offsets.count() - 1, average = inner * std::max<std::int64_t>(1, lists.edge.count() / std::max<std::int64_t>(segments, 1));
+    pieces(threads, segments, 16384 / average, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t s = begin; s < end; ++s) body(s, rows + offsets[s], offsets[s + 1] - offsets[s]);
+    });
+  }
+};
+
+}  // namespace
+
+Tensor Ops::segment_sum(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
+  const Segments by(x, segment, segments);
+  const Tensor from = x.dense(), out = by.make(x, segments);
+  by.each(context_.threads, [&](std::int64_t s, const std::int64_t* rows, std::int64_t count) {
+    float* to = out.raw<float>() + s * by.inner;
+    std::fill(to, to + by.inner, 0.0f);
+    for (std::int64_t e = 0; e < count; ++e)
+      for (std::int64_t i = 0; i < by.inner; ++i) to[i] += from.raw<float>()[rows[e] * by.inner + i];
+  });
+  return record("segment_sum", out, {&x}, [segment](const Pull& p) -> std::vector<Tensor> { return {p.ops.index_select(p.gradient(), 0, segment)}; });
+}
+
+Tensor Ops::segment_mean(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
+  const Tensor total = segment_sum(x, segment, segments);
+  auto extents = std::vector<std::int64_t>(std::size_t(x.rank()), 1);
+  extents[0] = segments;
+  const Tensor counts = segment_sum(full({segment.count()}, 1), segment, segments).reshape(Shape(extents));
+  return div(total, maximum(counts, full({}, 1)));
+}
+
+Tensor Ops::segment_max(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
+  const Segments by(x, segment, segments);
+  const Tensor from = x.dense(), out = by.make(x, segments);
+  by.each(context_.threads, [&](std::int64_t s, const std::int64_t* rows, std::int64_t count) {
+    float* to = out.raw<float>() + s * by.inner;
+    std::fill(to, to + by.inner, -infinity);
+    for (std::int64_t e = 0; e < count; ++e)
+      for (std::int64_t i = 0; i < by.inner; ++i) {
+        const float y = from.raw<float>()[rows[e] * by.inner + i];
+        if (y > to[i] || y != y) to[i] = y;
+      }
+  });
+  return record("segment_max", out, {&x}, [x, segment, segments](const Pull& p) -> std::vector<Tensor> {
+    const Tensor best = p.ops.index_select(p.ops.no_gradient(p.output(), "choice of the largest"), 0, segment), none = p.ops.full({}, 0);
+    const Tensor chosen = p.ops.equal(p.ops.no_gradient(x, "choice of the largest"), best), one = p.ops.full({}, 1);
+    const Tensor ties = p.ops.segment_sum(p.ops.where(chosen, one, none).broadcast(x.shape()), segment, segments);
+    const Tensor share = p.ops.div(p.gradient(), p.ops.maximum(ties, one));
+    return {p.ops.where(chosen, p.ops.index_select(share, 0, segment), none)};
+  }, true);
+}
+
+Tensor Ops::segment_softmax(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
+  const Segments by(x, segment, segments);
+  ListTensors scores;
+  scores.bias = x.reshape({x.extent(0), by.inner});
+  ListOptions options;
+  options.score = ListScore::edge;
+  return attend_lists(scores, by.lists, options, want_weights).weights.reshape(x.shape());
+}
+
+}  // namespace v0
+}  // namespace heed
