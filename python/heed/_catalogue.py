@@ -30,23 +30,30 @@ def verify(path, *, threads=0, precision=None, isa=None):
     return _heed.verify(os.fspath(path), threads, precision, isa)
 
 
-def run(slug, tensors, *, weights=None, outputs=None, threads=0, precision=None, isa=None, **params):
+def run(slug, tensors, *, weights=None, outputs=None, threads=0, precision=None, isa=None, seed=0, **params):
     """Runs the mechanism `slug` (`heed.list()`; what each takes: `heed.info(slug)`).
 
     tensors, weights: dictionaries of arrays by name. outputs: names, among which `out` need not be. A parameter whose name
     is also an argument here may be written with a trailing underscore. Returns `out`, or where outputs are named a dictionary
     of these. Results are of the kind of the first tensor.
 
-    torch tensors that require gradients get them, where the mechanism has gradients.
+    A mechanism with weights of which none are given begins with seeded ones (`heed.initial_weights`; `seed`). Inputs and weights
+    that are torch tensors and require gradients get them; asking a mechanism that declares none is a ValueError.
     """
-    return _run(_text("slug", slug), tensors, weights, outputs, {_plain(name): value for name, value in params.items()}, threads,
-                precision, isa)
+    return _run(_text("slug", slug), tensors, weights, outputs, {_plain(name): value for name, value in params.items()},
+                (threads, precision, isa, seed))
 
 
-def _run(slug, tensors, weights, outputs, params, threads, precision, isa):
+def _run(slug, tensors, weights, outputs, params, settings):
     results = _heed.run(slug, _tensors("tensors", tensors), _tensors("weights", weights or {}), _json(params), _names(outputs),
-                        threads, precision, isa)
+                        *settings)
     return results["out"] if outputs is None else results
+
+
+def initial_weights(slug, tensors=None, *, seed=0, **params):
+    """The weights that a mechanism begins with, by name: numpy arrays. `tensors` where the inputs settle shapes."""
+    given = {_plain(name): value for name, value in params.items()}
+    return _heed.initial_weights(_text("slug", slug), _tensors("tensors", tensors or {}), _json(given), seed, False)
 
 
 def _text(name, value):

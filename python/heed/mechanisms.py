@@ -5,14 +5,21 @@ Tensors go by keyword, then `weights=`, `outputs=`, the parameters with the pape
 every call. A parameter whose name is also a tensor's or an argument's gets a trailing underscore.
 """
 import inspect
+import re
 import textwrap
 
 from . import _catalogue, _heed
 
-_SETTINGS = {"threads": 0, "precision": None, "isa": None}
+_SETTINGS = {"threads": 0, "precision": None, "isa": None, "seed": 0}
 _ARGUMENTS = ("weights", "outputs", *_SETTINGS)
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _slugs = {row["slug"].replace("-", "_"): row["slug"] for row in _heed.list_mechanisms()}
+
+
+def pattern(name):
+    """A tensor's name as a regular expression: {i} is digits where one letter is inside, else text without a dot; * is any text."""
+    parts = re.split(r"(\{[^}]*\}|\*)", name)
+    return "".join(".*" if p == "*" else r"\d+" if re.fullmatch(r"\{.\}", p) else r"[^.]+" if p[:1] == "{" else re.escape(p) for p in parts)
 
 
 def _required(entry):
@@ -21,18 +28,20 @@ def _required(entry):
 
 def _signature(d):
     """The signature, and the names of the parameters as arguments."""
-    inputs = [e["name"] for e in d["inputs"]]
+    inputs = [e["name"] for e in d["inputs"] if not e["repeated"]]
     arguments = {p["name"] + "_" * (p["name"] in (*inputs, *_ARGUMENTS)): p for p in d["params"]}
-    taken = [inspect.Parameter(e["name"], _KEYWORD, **({} if _required(e) else {"default": None})) for e in d["inputs"]]
+    taken = [inspect.Parameter(e["name"], _KEYWORD, **({} if _required(e) else {"default": None})) for e in d["inputs"] if not e["repeated"]]
     taken += [inspect.Parameter(name, _KEYWORD, default=None) for name in ("weights", "outputs")]
     taken += [inspect.Parameter(name, _KEYWORD, default=p["default"]) for name, p in arguments.items()]
     taken += [inspect.Parameter(name, _KEYWORD, default=value) for name, value in _SETTINGS.items()]
+    if len(inputs) < len(d["inputs"]):
+        taken.append(inspect.Parameter("tensors", inspect.Parameter.VAR_KEYWORD))  # names of a pattern: x0, x1, ...
     return inspect.Signature(taken), {name: p["name"] for name, p in arguments.items()}
 
 
 def _doc(d, arguments):
     def tensor(e):
-        notes = [e["dtype"]] * (e["dtype"] != "f32") + ["optional"] * (not e["required"]) + [f"where {e['when']}"] * bool(e["when"])
+        notes = [e["dtype"]] * (e["dtype"] != "f32") + ["any number"] * e["repeated"] + ["optional"] * (not e["required"] and not e["repeated"]) + [f"where {e['when']}"] * bool(e["when"])
         return f"{e['name']}: ({e['shape']})" + "".join(f", {note}" for note in notes) + (f"  {e['doc']}" if e["doc"] else "")
 
     def parameter(name, p):
@@ -53,13 +62,13 @@ def _doc(d, arguments):
 def _function(slug, name):
     d = _catalogue.info(slug)
     signature, parameters = _signature(d)
-    inputs = {e["name"] for e in d["inputs"]}
+    fits = re.compile("|".join(pattern(e["name"]) for e in d["inputs"])).fullmatch
     needed = [e["name"] for e in d["inputs"] if _required(e)]
 
-    def call(*, weights=None, outputs=None, threads=0, precision=None, isa=None, **given):
+    def call(*, weights=None, outputs=None, threads=0, precision=None, isa=None, seed=0, **given):
         tensors, params = {}, {}
         for key, value in given.items():
-            if key in inputs:
+            if fits(key):
                 if value is not None:
                     tensors[key] = value
             elif key in parameters:
@@ -69,7 +78,7 @@ def _function(slug, name):
         for key in needed:
             if key not in tensors:
                 raise TypeError(f"{name}() is missing the tensor '{key}'")
-        return _catalogue._run(slug, tensors, weights, outputs, params, threads, precision, isa)
+        return _catalogue._run(slug, tensors, weights, outputs, params, (threads, precision, isa, seed))
 
     call.__name__ = call.__qualname__ = name
     call.__module__ = __name__

@@ -219,6 +219,11 @@ Array take(nb::handle object, const std::string& name) {
   }
 }
 
+bool torch_records() {
+  static PyObject* const is_enabled = nb::object(nb::module_::import_("torch").attr("is_grad_enabled")).release().ptr();
+  return nb::object(nb::handle(is_enabled)()).ptr() == Py_True;
+}
+
 nb::object give(const Tensor& tensor, Kind kind) {
   if (kind == Kind::torch) return give_torch(tensor);
   auto* held = new Tensor(tensor);

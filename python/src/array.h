@@ -25,8 +25,8 @@ struct Array {
 /// among them) or a byte order that is not the machine's.
 Array take(nb::handle object, const std::string& name);
 
-/// None is an empty tensor.
-inline Array take_optional(nb::handle object, const std::string& name) { return object.is_none() ? Array{} : take(object, name); }
+/// torch.is_grad_enabled().
+bool torch_records();
 
 /// An array that owns its share of the tensor's storage. bf16 becomes ml_dtypes.bfloat16 for numpy, where that is installed.
 nb::object give(const Tensor& tensor, Kind kind);

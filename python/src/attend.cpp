@@ -9,6 +9,7 @@ struct Request {
   Taken taken;
   Tensor q, k, v;
   AttendOptions options;
+  ScoreTerms terms;
   Context context;
 };
 
@@ -30,10 +31,10 @@ Request read(const nb::tuple& qkv, const nb::tuple& options, const nb::tuple& co
   o.window_right = window[1];
   get(o.scale, 2, "scale");
   get(o.softcap, 3, "softcap");
-  get(o.bias, 4, "bias");
+  get(r.terms.bias, 4, "bias");
   get(o.mask, 5, "mask");
-  get(o.alibi_slopes, 6, "alibi_slopes");
-  get(o.sink, 7, "sink");
+  get(r.terms.alibi_slopes, 6, "alibi_slopes");
+  get(r.terms.sink, 7, "sink");
   get(o.key_lengths, 8, "key_lengths");
   get(o.query_lengths, 9, "query_lengths");
   get(o.weighting, 10, "weighting");
@@ -54,19 +55,25 @@ nb::object attend(const nb::tuple& qkv, const nb::tuple& options, const nb::tupl
   const Request r = read(qkv, options, context);
   const Attended result = [&] {
     const nb::gil_scoped_release unlocked;
-    return Ops(r.context).attend(r.q, r.k, r.v, r.options, extras);
+    return Ops(r.context).attend(r.q, r.k, r.v, r.options, extras, r.terms);
   }();
-  if (!extras) return give(result.out, r.taken.kind());
-  nb::list all;
-  all.append(give(result.out, r.taken.kind()));
+  if (!extras) return give_results(result.out, r.taken, r.context);
+  std::vector<Tensor> all{result.out};
   for (const Tensor* extra : {&result.lse, &result.row_max, &result.column_sums, &result.weights})
-    if (extra->defined()) all.append(give(*extra, r.taken.kind()));
-  return nb::tuple(all);
+    if (extra->defined()) all.push_back(*extra);
+  return give_results(all, r.taken, r.context);
 }
 
 std::string why(const nb::tuple& qkv, const nb::tuple& options, const nb::tuple& context) {
   const Request r = read(qkv, options, context);
-  return heed::why(r.q, r.k, r.v, r.options, r.context);
+  AttendOptions o = r.options;
+  const auto set = [](std::optional<View>& to, const Tensor& from) {
+    if (from.defined()) to = from.raw_view();
+  };
+  set(o.bias, r.terms.bias);
+  set(o.alibi_slopes, r.terms.alibi_slopes);
+  set(o.sink, r.terms.sink);
+  return heed::why(r.q.raw_view(), r.k.raw_view(), r.v.raw_view(), o, r.context);
 }
 
 }  // namespace

@@ -26,10 +26,11 @@ std::pair<const char*, const char*> span(const View& view) {
 
 }  // namespace
 
-nb::object give_result(const Tensor& tensor, const Taken& taken) {
-  const auto [first, last] = span(tensor);
+nb::object give_new(const Tensor& result, const Taken& taken) {
+  const Tensor tensor = result.with_origin(nullptr);
+  const auto [first, last] = span(tensor.view());
   for (const auto& array : taken.arrays) {
-    const auto [from, to] = span(array.tensor);
+    const auto [from, to] = span(array.tensor.view());
     if (first >= to || from >= last) continue;
     const Tensor dense = tensor.dense();  // itself where it is dense already
     Tensor copy(tensor.dtype(), tensor.shape());
@@ -37,6 +38,38 @@ nb::object give_result(const Tensor& tensor, const Taken& taken) {
     return give(copy, taken.kind());
   }
   return give(tensor, taken.kind());
+}
+
+Backward tape_backward(const std::vector<Tensor>& results, const Taken& taken, const Context& context) {
+  return [results, leaves = taken.leaves, context](const std::vector<Tensor>& cotangents) {
+    std::vector<Tensor> outputs, along;
+    for (std::size_t i = 0; i < results.size(); ++i)
+      if (cotangents[i].defined()) outputs.push_back(results[i]), along.push_back(cotangents[i].to(DType::f32));
+    return gradients(Ops(context, false), outputs, along, leaves);
+  };
+}
+
+std::vector<nb::object> differentiable(const std::vector<Tensor>& results, const Taken& taken, const Backward& backward) {
+  nb::list outputs, inputs, kinds;
+  for (const Tensor& tensor : results) {
+    outputs.append(give_new(tensor, taken));
+    kinds.append(tensor.dtype() == DType::f32 || tensor.dtype() == DType::bf16 || tensor.dtype() == DType::f16);
+  }
+  for (nb::handle tensor : taken.wanted) inputs.append(tensor);
+  const nb::object play = nb::cpp_function([backward](const nb::tuple& given) {
+    std::vector<Tensor> cotangents;
+    for (nb::handle g : given) cotangents.push_back(g.is_none() ? Tensor() : take(g, "gradient").tensor);
+    const auto found = [&] {
+      const nb::gil_scoped_release unlocked;
+      return backward(cotangents);
+    }();
+    nb::list gradients;
+    for (const Tensor& tensor : found) gradients.append(tensor.defined() ? give(tensor.with_origin(nullptr), Kind::torch) : nb::none());
+    return nb::tuple(gradients);
+  });
+  std::vector<nb::object> objects;
+  for (nb::handle made : nb::module_::import_("heed._autograd").attr("attach")(play, outputs, kinds, inputs)) objects.push_back(nb::borrow(made));
+  return objects;
 }
 
 Op::Op(const std::string& signature, std::size_t parameters, Body body, std::string line)

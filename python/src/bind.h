@@ -18,42 +18,62 @@
 
 namespace heed::python {
 
-/// What an op returns as a Python object. Tensors become arrays of the kind of the op's first array.
+/// What an op returns as a Python object: `give` makes one of a tensor, the rest keeps the form.
+using GiveTensor = std::function<nb::object(const Tensor&)>;
+
 template <class T>
 struct Give {
-  static nb::object to(const T& value, const Taken&) { return nb::cast(value); }
+  static nb::object to(const T& value, const GiveTensor&) { return nb::cast(value); }
 };
-/// A result that shares an argument's memory is copied: results are always new memory.
-nb::object give_result(const Tensor& tensor, const Taken& taken);
 template <>
 struct Give<Tensor> {
-  static nb::object to(const Tensor& tensor, const Taken& taken) { return tensor.defined() ? give_result(tensor, taken) : nb::none(); }
+  static nb::object to(const Tensor& tensor, const GiveTensor& give) { return tensor.defined() ? give(tensor) : nb::none(); }
 };
 template <class... T>
-nb::object give_tuple(const Taken& taken, const T&... values) {
-  nb::object items[] = {Give<T>::to(values, taken)...};
+nb::object give_tuple(const GiveTensor& give, const T&... values) {
+  nb::object items[] = {Give<T>::to(values, give)...};
   nb::object tuple = nb::steal(PyTuple_New(sizeof...(T)));
   for (std::size_t i = 0; i < sizeof...(T); ++i) PyTuple_SET_ITEM(tuple.ptr(), Py_ssize_t(i), items[i].release().ptr());
   return tuple;
 }
 template <class A, class B>
 struct Give<std::pair<A, B>> {
-  static nb::object to(const std::pair<A, B>& pair, const Taken& taken) { return give_tuple(taken, pair.first, pair.second); }
+  static nb::object to(const std::pair<A, B>& pair, const GiveTensor& give) { return give_tuple(give, pair.first, pair.second); }
 };
 template <class... T>
 struct Give<std::tuple<T...>> {
-  static nb::object to(const std::tuple<T...>& tuple, const Taken& taken) {
-    return std::apply([&](const T&... values) { return give_tuple(taken, values...); }, tuple);
+  static nb::object to(const std::tuple<T...>& tuple, const GiveTensor& give) {
+    return std::apply([&](const T&... values) { return give_tuple(give, values...); }, tuple);
   }
 };
 template <class T>
 struct Give<std::vector<T>> {
-  static nb::object to(const std::vector<T>& values, const Taken& taken) {
+  static nb::object to(const std::vector<T>& values, const GiveTensor& give) {
     nb::object tuple = nb::steal(PyTuple_New(Py_ssize_t(values.size())));
-    for (std::size_t i = 0; i < values.size(); ++i) PyTuple_SET_ITEM(tuple.ptr(), Py_ssize_t(i), Give<T>::to(values[i], taken).release().ptr());
+    for (std::size_t i = 0; i < values.size(); ++i) PyTuple_SET_ITEM(tuple.ptr(), Py_ssize_t(i), Give<T>::to(values[i], give).release().ptr());
     return tuple;
   }
 };
+
+/// A result as an array; one that shares an argument's memory is copied: results are always new memory.
+nb::object give_new(const Tensor& tensor, const Taken& taken);
+
+/// How gradients of a call's results become those of `Taken::wanted`; an undefined tensor is none.
+using Backward = std::function<std::vector<Tensor>(const std::vector<Tensor>& cotangents)>;
+/// The results as torch tensors that know their gradients (torch.autograd.Function).
+std::vector<nb::object> differentiable(const std::vector<Tensor>& results, const Taken& taken, const Backward& backward);
+/// The gradients that heed's own tape plays.
+Backward tape_backward(const std::vector<Tensor>& results, const Taken& taken, const Context& context);
+
+template <class R>
+nb::object give_results(const R& results, const Taken& taken, const Context& context) {
+  if (taken.wanted.empty()) return Give<R>::to(results, [&](const Tensor& t) { return give_new(t, taken); });
+  std::vector<Tensor> tensors;
+  Give<R>::to(results, [&](const Tensor& t) { return tensors.push_back(t), nb::none(); });
+  auto objects = differentiable(tensors, taken, tape_backward(tensors, taken, context));
+  std::size_t at = 0;
+  return Give<R>::to(results, [&](const Tensor&) { return objects[at++]; });
+}
 
 /// One op as a Python callable. The signature's text is kept for inspect.
 class Op {
@@ -86,7 +106,7 @@ Op::Body body_of(Function function) {
         const nb::gil_scoped_release unlocked;
         return function(Ops(context), std::get<I>(values)...);
       }();
-      return Give<R>::to(result, taken);
+      return give_results(result, taken, context);
     };
   }(std::index_sequence_for<P...>{});
 }

@@ -8,26 +8,60 @@
 namespace heed::python {
 namespace {
 
-Tensors read_tensors(const nb::dict& named, const char* role, Taken& taken) {
+/// Also tells the names of those that gradients are wanted of, as heed::record() knows them.
+Tensors read_tensors(const nb::dict& named, const std::string& role, const std::string& prefix, Taken& taken, std::vector<std::string>& of) {
   Tensors tensors;
   for (const auto& [key, value] : named) {
     const std::string name = nb::cast<std::string>(key);
-    tensors[name] = taken.add(value, std::string(role) + " " + name);
+    tensors[name] = taken.add(value, role + " " + name).with_origin(nullptr);
+    if (of.size() < taken.wanted.size()) of.push_back(prefix + name);
   }
   return tensors;
 }
 
 nb::dict run(const std::string& slug, const nb::dict& inputs, const nb::dict& weights, const std::string& params,
-             const std::vector<std::string>& outputs, nb::handle threads, nb::handle precision, nb::handle isa) {
+             const std::vector<std::string>& outputs, nb::handle threads, nb::handle precision, nb::handle isa, nb::handle seed) {
   Taken taken;
-  const Tensors in = read_tensors(inputs, "input", taken), with = read_tensors(weights, "weight", taken);
-  const Context context = read_context(threads, precision, isa, {});
-  const Tensors results = [&] {
-    const nb::gil_scoped_release unlocked;
-    return heed::run(slug, in, with, params, outputs, context);
-  }();
+  std::vector<std::string> of;
+  const Tensors in = read_tensors(inputs, "input", "in.", taken, of), with = read_tensors(weights, "weight", "weight.", taken, of);
+  const Context context = read_context(threads, precision, isa, seed);
   nb::dict given;
-  for (const auto& [name, tensor] : results) given[name.c_str()] = give_result(tensor, taken);
+  if (of.empty()) {
+    const Tensors results = [&] {
+      const nb::gil_scoped_release unlocked;
+      return heed::run(slug, in, with, params, outputs, context);
+    }();
+    for (const auto& [name, tensor] : results) given[name.c_str()] = give_new(tensor, taken);
+    return given;
+  }
+  const auto recording = [&] {
+    const nb::gil_scoped_release unlocked;
+    return std::make_shared<Recording>(record(slug, in, with, of, params, outputs, context));
+  }();
+  std::vector<std::string> names;
+  std::vector<Tensor> tensors;
+  for (const auto& [name, tensor] : recording->outputs) names.push_back(name), tensors.push_back(tensor);
+  const auto objects = differentiable(tensors, taken, [recording, names, of](const std::vector<Tensor>& cotangents) {
+    Tensors along;
+    for (std::size_t i = 0; i < names.size(); ++i)
+      if (cotangents[i].defined()) along[names[i]] = cotangents[i];
+    const Tensors found = recording->gradients(along);
+    std::vector<Tensor> gradients;
+    for (const auto& name : of) gradients.push_back(found.at(name));
+    return gradients;
+  });
+  for (std::size_t i = 0; i < names.size(); ++i) given[names[i].c_str()] = objects[i];
+  return given;
+}
+
+/// As torch tensors where the module asks for them.
+nb::dict initial(const std::string& slug, const nb::dict& inputs, const std::string& params, nb::handle seed, bool as_torch) {
+  Taken taken;
+  std::vector<std::string> of;
+  const Tensors in = read_tensors(inputs, "input", "in.", taken, of);
+  nb::dict given;
+  for (const auto& [name, tensor] : initial_weights(slug, in, params, read_context({}, {}, {}, seed)))
+    given[name.c_str()] = give(tensor, as_torch ? Kind::torch : Kind::numpy);
   return given;
 }
 
@@ -103,8 +137,9 @@ nb::tuple read_file(const std::string& path) {
 
 void write_file(const std::string& path, const nb::dict& tensors, const nb::dict& metadata) {
   Taken taken;
+  std::vector<std::string> of;
   SafeTensors file;
-  file.tensors = read_tensors(tensors, "tensor", taken);
+  file.tensors = read_tensors(tensors, "tensor", "", taken, of);
   for (const auto& [key, value] : metadata) file.metadata[nb::cast<std::string>(key)] = nb::cast<std::string>(value);
   write_safetensors(path, file);
 }
@@ -113,7 +148,8 @@ void write_file(const std::string& path, const nb::dict& tensors, const nb::dict
 
 void bind_catalogue(nb::module_& m) {
   m.def("run", &run, nb::arg("slug"), nb::arg("inputs"), nb::arg("weights"), nb::arg("params"), nb::arg("outputs"),
-        nb::arg("threads").none(), nb::arg("precision").none(), nb::arg("isa").none());
+        nb::arg("threads").none(), nb::arg("precision").none(), nb::arg("isa").none(), nb::arg("seed"));
+  m.def("initial_weights", &initial);
   m.def("list_mechanisms", &list);
   m.def("describe_mechanism", &describe_mechanism);
   m.def("verify", &verify, nb::arg("path"), nb::arg("threads").none(), nb::arg("precision").none(), nb::arg("isa").none());

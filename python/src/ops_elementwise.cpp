@@ -26,6 +26,20 @@ void bind_elementwise(nb::module_& m) {
   bind(m, "rsqrt(x)", &Ops::rsqrt, "1 / sqrt(x).");
   bind(m, "square(x)", &Ops::square, "x x.");
   bind(m, "abs(x)", &Ops::abs, "|x|.");
+  bind(m, "sign(x)", &Ops::sign, "-1, 0 or 1.");
+  bind(m, "sin(x)", &Ops::sin, "The sine.");
+  bind(m, "cos(x)", &Ops::cos, "The cosine.");
+  bind(m, "erf(x)", &Ops::erf, "The error function.");
+  bind(m, "log1p(x)", &Ops::log1p, "log(1 + x).");
+  bind(m, "pow(x, exponent)", &Ops::pow, "x to a power.");
+  bind(m, "clamp(x, least, most)", &Ops::clamp, "x brought between two bounds; no gradient outside.");
+  bind(m, "leaky_relu(x, slope=0.01)", &Ops::leaky_relu, "x where positive, else slope x.");
+  bind(m, "elu(x, alpha=1.0)", &Ops::elu, "x where positive, else alpha (exp(x) - 1).");
+  bind(m, "less(a, b)", &Ops::less, "A mask: a < b; shapes broadcast.");
+  bind(m, "equal(a, b)", &Ops::equal, "A mask: a equals b; shapes broadcast.");
+  bind(m, "both(a, b)", &Ops::both, "Where both masks hold.");
+  bind(m, "either(a, b)", &Ops::either, "Where one of two masks holds.");
+  bind(m, "negate(mask)", &Ops::negate, "Where a mask does not hold.");
 }
 
 }  // namespace heed::python

@@ -10,23 +10,26 @@
 #include "array.h"
 #include "heed/attend.h"
 #include "heed/context.h"
+#include "heed/tape.h"
 
 namespace heed::python {
 
-/// The arrays of one call, in order: what decides the kind of the results and whether gradients are asked for.
+/// The arrays of one call, in order: what decides the kind of the results and which gradients are asked for.
 struct Taken {
   std::vector<Array> arrays;
+  std::vector<nb::handle> wanted;  ///< the torch tensors that require a gradient, while torch records
+  std::vector<Tensor> leaves;      ///< the same as starts of heed's graph
 
-  const Tensor& add(nb::handle object, const std::string& name) {
+  /// A tensor that a gradient is wanted of comes as a leaf, so that ops record.
+  Tensor add(nb::handle object, const std::string& name) {
     arrays.push_back(take(object, name));
-    return arrays.back().tensor;
+    const Array& array = arrays.back();
+    if (!array.requires_grad || !torch_records()) return array.tensor;
+    wanted.push_back(object);
+    leaves.push_back(leaf(array.tensor));
+    return leaves.back();
   }
   Kind kind() const { return arrays.empty() ? Kind::numpy : arrays.front().kind; }
-  bool requires_grad() const {
-    for (const auto& array : arrays)
-      if (array.requires_grad) return true;
-    return false;
-  }
 };
 
 inline bool is_number(nb::handle o) { return PyFloat_Check(o.ptr()) || (PyIndex_Check(o.ptr()) && !PyBool_Check(o.ptr())); }
@@ -114,7 +117,9 @@ template <>
 struct Read<std::optional<View>> {
   static std::optional<View> from(nb::handle o, const std::string& name, Taken& taken) {
     if (o.is_none()) return {};
-    return taken.add(o, name).view();
+    const Tensor tensor = taken.add(o, name);
+    if (tensor.origin()) fail(name, "a tensor that needs no gradient", "one that requires it");
+    return tensor.view();
   }
 };
 

@@ -100,7 +100,7 @@ std::string describe_mechanism(const std::string& slug) {
   body->describe(d);
   json result = {{"slug", entry.slug}, {"family", entry.family}, {"kind", entry.kind}, {"tier", entry.tier},
                  {"paper", entry.paper.empty() ? json(nullptr) : json(entry.paper)},
-                 {"inputs", json::array()}, {"weights", json::array()}, {"params", json::array()}, {"outputs", json::array()}};
+                 {"inputs", json::array()}, {"weights", json::array()}, {"params", json::array()}, {"outputs", json::array()}, {"ignored", d.ignored}};
   for (const auto& e : d.tensors)
     result[std::string(mechanism::role_name(e->role)) + "s"].push_back({{"name", e->name}, {"shape", e->shape}, {"dtype", name_of(e->dtype)},
                                                              {"doc", e->doc}, {"required", e->required}, {"repeated", e->many != nullptr},
