@@ -16,8 +16,9 @@ class _Call(torch.autograd.Function):
         return tuple(outputs)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, *gradients):
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError("heed: the gradient of a gradient is not offered through torch.autograd")
         ctx.saved_tensors  # noqa: B018  raises where one was changed
         return None, None, None, *ctx.play(gradients)
 

@@ -23,9 +23,9 @@ class Module(torch.nn.Module):
     def __init__(self, slug, *, example=None, weights=None, seed=0, **params):
         super().__init__()
         self._declaration = _catalogue.info(slug)
-        self.slug, self.seed = slug, seed
-        self.params = {_catalogue._plain(name): value for name, value in params.items()}
-        text = _catalogue._json(self.params)
+        self._slug, self._seed = slug, seed
+        self._params = {_catalogue._plain(name): value for name, value in params.items()}
+        text = _catalogue._json(self._params)
         if weights is None:
             weights = _heed.initial_weights(slug, _catalogue._tensors("example", example or {}), text, seed, True)
         for name, value in weights.items():
@@ -51,7 +51,7 @@ class Module(torch.nn.Module):
     def _add(self, name, value):
         entry = self._entry(name)
         if entry is None:
-            raise ValueError(f"weight {name}: expected a weight of {self.slug}, got an unknown name")
+            raise ValueError(f"weight {name}: expected a weight of {self._slug}, got an unknown name")
         owner, last = self._owner(name)
         if entry["gradient"] and value.is_floating_point():
             owner.register_parameter(last, torch.nn.Parameter(value))
@@ -70,12 +70,12 @@ class Module(torch.nn.Module):
             elif self._entry(name):
                 self._add(name, torch.empty_like(state[key]))
 
-    def weights(self):
+    def _weights(self):
         """All weights by name."""
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def forward(self, *, outputs=None, threads=0, precision=None, isa=None, **tensors):
-        return _catalogue._run(self.slug, tensors, self.weights(), outputs, self.params, (threads, precision, isa, self.seed))
+        return _catalogue._run(self._slug, tensors, self._weights(), outputs, self._params, (threads, precision, isa, self._seed))
 
     def extra_repr(self):
-        return ", ".join([repr(self.slug), *(f"{name}={value!r}" for name, value in self.params.items())])
+        return ", ".join([repr(self._slug), *(f"{name}={value!r}" for name, value in self._params.items())])

@@ -2,9 +2,13 @@
 """What the tests share: the case files, and arrays in every kind and layout."""
 import functools
 import json
+import os
 import pathlib
 
-import numpy as np
+# Before OpenMP starts: waiting threads that spin make small calls slow where others use the machine too.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numpy as np  # noqa: E402
 import pytest
 import torch
 

@@ -2,6 +2,7 @@
 """Every catalogue entry on every case file: kinds of arrays, layouts, 16-bit inputs, the generated functions."""
 import inspect
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from conftest import CASES, TESTS, check, load, strided, to_torch
 
 import heed
+from heed.mechanisms import pattern
 
 SLUGS = [row["slug"] for row in heed.list()]
 
@@ -51,6 +53,65 @@ def test_16_bits_against_strict(case, dtype, bound):
         off = torch.where(same, 0.0, (a - b).abs()).max() if a.numel() else 0.0
         largest = b[b.isfinite()].abs().max() if b.isfinite().any() else 0.0
         assert off <= bound * largest, name
+
+
+def recorded(case, outputs=("out",)):
+    """The tensors of a case with every float that has a gradient asked for it; results; (inputs, weights)."""
+    d = heed.info(case.slug)
+
+    def tensors(given, entries):
+        def has_gradient(name):
+            return next(e["gradient"] for e in entries if re.fullmatch(pattern(e["name"]), name))
+        return {name: to_torch(a.copy()).requires_grad_(a.dtype == np.float32 and has_gradient(name)) for name, a in given.items()}
+
+    inputs, weights = tensors(case.inputs, d["inputs"]), tensors(case.weights, d["weights"])
+    return case.start(inputs, weights, outputs), inputs, weights
+
+
+def needs_gradient(case):
+    entries = heed.info(case.slug)
+    return any(e["gradient"] for e in entries["inputs"] + entries["weights"]) and case.outputs["out"].dtype == np.float32
+
+
+def test_gradients_of_the_case_file(case):
+    if not case.cotangents:
+        pytest.skip("no gradients in the file")
+    results, inputs, weights = recorded(case, case.cotangents)
+    sum((results[name] * to_torch(c)).sum() for name, c in case.cotangents.items()).backward()
+    for name, want in case.input_grads.items():
+        check(inputs[name].grad, want, case.rtol, case.atol, f"grad.in.{name}")
+    for name, want in case.weight_grads.items():
+        check(weights[name].grad, want, case.rtol, case.atol, f"grad.weight.{name}")
+
+
+def test_gradients_by_differences(case):
+    """Every tensor at once: the slope of sum(out * c) along random directions, by central differences."""
+    if not needs_gradient(case):
+        pytest.skip("declares no gradients")
+    rng = np.random.default_rng(5)
+    results, inputs, weights = recorded(case)
+    out = results["out"]
+    cotangent = torch.from_numpy(rng.standard_normal(out.shape)).double()
+    (out.double() * cotangent).sum().backward()
+    moved = {("in", k): t for k, t in inputs.items() if t.requires_grad} | {("weight", k): t for k, t in weights.items() if t.requires_grad}
+    for (group, name), tensor in moved.items():
+        gradient = tensor.grad.double()
+        norm = gradient.norm()
+        # Along the gradient itself and a random direction: a missing term shows in one of them.
+        random = torch.from_numpy(rng.standard_normal(tensor.shape))
+        for direction in (gradient / norm if norm > 0 else random, random / max(random.norm(), 1e-9)):
+            step = 1e-2 * max(1.0, float(tensor.detach().norm()) / 8)
+
+            def at(sign):
+                with torch.no_grad():
+                    there = (tensor.double() + sign * step * direction).float()
+                    into = {"in": dict(inputs), "weight": dict(weights)}
+                    into[group][name] = there
+                    return (case.start(into["in"], into["weight"], ["out"])["out"].double() * cotangent).sum()
+
+            slope, want = float(at(1) - at(-1)) / (2 * step), float((gradient * direction).sum())
+            noise = 1e-6 * float((out.detach().double().abs() * cotangent.abs()).sum()) / step
+            assert abs(slope - want) <= 0.03 * float(norm) + noise + 1e-4, f"{group}.{name}: {slope} by differences, {want} by the tape"
 
 
 @pytest.mark.parametrize("slug", SLUGS)

@@ -77,15 +77,16 @@ struct Flexprefill : Mechanism {
     const auto least = in_blocks(min_budget.value_or(1)), most = std::max(least, in_blocks(max_budget.value_or(N)));
     AttendOptions o;
     o.causal = true;
-    const Tensor last = q.slice(1, N - rows, rows);
-    const Tensor exact = ops.attend(last, k, v, o, want_weights).weights;
+    const Tensor queries = ops.no_gradient(q, "chosen blocks"), keys = ops.no_gradient(k, "chosen blocks");
+    const Tensor last = queries.slice(1, N - rows, rows);
+    const Tensor exact = ops.attend(last, keys, keys, o, want_weights).weights;
 
     const float scale = 1 / std::sqrt(float(q.extent(3)));
-    const Tensor pooled = ops.repeat(means(ops, k, nb), 0, H / k.extent(2)).permute({0, 2, 1});
+    const Tensor pooled = ops.repeat(means(ops, keys, nb), 0, H / k.extent(2)).permute({0, 2, 1});
     const Tensor mean_q = ops.mean(last, {1}).reshape({H, 1, q.extent(3)});
     const Tensor guess = ops.softmax(ops.scale(ops.matmul(mean_q, pooled), scale), -1).dense();
     Tensor pair_scores;
-    if (tau > 0) pair_scores = ops.scale(ops.matmul(means(ops, q, nb), pooled), scale).dense();
+    if (tau > 0) pair_scores = ops.scale(ops.matmul(means(ops, queries, nb), pooled), scale).dense();
 
     block_mask = Tensor::zeros(DType::boolean, {H, nb, nb});
     for (std::int64_t h = 0; h < H; ++h) {

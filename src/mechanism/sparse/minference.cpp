@@ -49,7 +49,8 @@ struct Minference : Mechanism {
     const auto N = q.extent(1), H = q.extent(2), rows = std::min(last_q, N);
     AttendOptions o;
     o.causal = true;
-    const Tensor weights = ops.attend(q.slice(1, N - rows, rows), k, v, o, want_weights).weights;
+    const Tensor last = ops.no_gradient(q.slice(1, N - rows, rows), "chosen lines"), seen = ops.no_gradient(k, "chosen lines");
+    const Tensor weights = ops.attend(last, seen, seen, o, want_weights).weights;
     const auto columns = std::min(N, std::max<std::int64_t>(vertical_size, 30)), offsets = std::min(N, std::max<std::int64_t>(slash_size, 50));
     vertical_indices = Tensor(DType::i64, {H, columns});
     slash_indices = Tensor(DType::i64, {H, offsets});
@@ -119,7 +120,7 @@ struct Minference : Mechanism {
   void blocks(const Ops& ops) {
     const auto N = q.extent(1), H = q.extent(2), D = q.extent(3), nb = (N + block_size - 1) / block_size, length = nb * block_size;
     const auto means = [&](const Tensor& x) { return ops.mean(ops.pad(x, 1, 0, length - N).reshape({nb, block_size, H, D}), {1}); };
-    const Tensor scores = ops.matmul(means(q).permute({1, 0, 2}), means(k).permute({1, 2, 0})).dense();
+    const Tensor scores = ops.no_gradient(ops.matmul(means(q).permute({1, 0, 2}), means(k).permute({1, 2, 0})), "chosen blocks").dense();
     const Tensor keep = Tensor::zeros(DType::boolean, {1, H, nb, nb});
     key_counts = Tensor::zeros(DType::i64, {H, N});
     for (std::int64_t h = 0; h < H; ++h)
