@@ -9,7 +9,7 @@ RANK = {"base": 0, "format": 1, "isa": 1, "kernel": 2, "engine": 3, "ops": 3, "p
         "mechanism": 5, "model": 6, "dist": 6, "analysis": 6}
 root = pathlib.Path(__file__).resolve().parent.parent
 wrong = []
-for file in sorted([*root.glob("src/**/*.h"), *root.glob("src/**/*.cpp"), *root.glob("apps/**/*.cpp"), *root.glob("src/**/*.inl")]):
+for file in sorted([*root.glob("src/**/*.h"), *root.glob("src/**/*.cpp"), *root.glob("apps/**/*.cpp"), *root.glob("src/**/*.inl"), *root.glob("python/src/*")]):
     here = file.relative_to(root).parts
     for number, line in enumerate(file.read_text().splitlines(), 1):
         found = re.match(r'\s*#include "([a-z]+)/', line)

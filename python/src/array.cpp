@@ -44,13 +44,20 @@ DType dtype_of(const dlpack::DTypeCode& type, const std::string& name) {
 
 dlpack::DTypeCode code_of(DType dtype) {
   switch (dtype) {
-    case DType::f32: return {dlpack::float_code, 32, 1};
-    case DType::bf16: return {dlpack::bfloat_code, 16, 1};
-    case DType::f16: return {dlpack::float_code, 16, 1};
-    case DType::i64: return {dlpack::int_code, 64, 1};
-    case DType::i32: return {dlpack::int_code, 32, 1};
-    case DType::u8: return {dlpack::uint_code, 8, 1};
-    case DType::boolean: return {dlpack::bool_code, 8, 1};
+    case DType::f32:
+      return {dlpack::float_code, 32, 1};
+    case DType::bf16:
+      return {dlpack::bfloat_code, 16, 1};
+    case DType::f16:
+      return {dlpack::float_code, 16, 1};
+    case DType::i64:
+      return {dlpack::int_code, 64, 1};
+    case DType::i32:
+      return {dlpack::int_code, 32, 1};
+    case DType::u8:
+      return {dlpack::uint_code, 8, 1};
+    case DType::boolean:
+      return {dlpack::bool_code, 8, 1};
   }
   return {};
 }
@@ -60,7 +67,8 @@ Shape shape_of(const std::int64_t* extents, int rank) { return Shape(std::vector
 Tensor from_dlpack(const dlpack::Array& array, const std::string& name, std::shared_ptr<void> owner) {
   if (array.device != dlpack::cpu) fail(name, "an array on the CPU", "device type " + std::to_string(array.device));
   if (array.rank > max_rank) fail(name, "at most 8 axes", std::to_string(array.rank));
-  View view = dense_view(static_cast<char*>(array.data) + array.byte_offset, dtype_of(array.dtype, name), shape_of(array.shape, array.rank));
+  View view =
+      dense_view(static_cast<char*>(array.data) + array.byte_offset, dtype_of(array.dtype, name), shape_of(array.shape, array.rank));
   if (array.strides)
     for (int i = 0; i < array.rank; ++i) view.strides[std::size_t(i)] = array.strides[i];
   return {view, std::move(owner)};
@@ -172,7 +180,10 @@ nb::object give_torch(const Tensor& tensor) {
   auto* held = new Held{};
   held->tensor = tensor;
   for (int i = 0; i < tensor.rank(); ++i) held->shape[i] = tensor.extent(i), held->strides[i] = tensor.stride(i);
-  held->managed = {{1, 0}, held, [](dlpack::Managed* m) { delete static_cast<Held*>(m->context); }, 0,
+  held->managed = {{1, 0},
+                   held,
+                   [](dlpack::Managed* m) { delete static_cast<Held*>(m->context); },
+                   0,
                    {tensor.view().data, dlpack::cpu, 0, tensor.rank(), code_of(tensor.dtype()), held->shape, held->strides, 0}};
   if (torch.api && torch.api->object_from_managed) {
     void* object = nullptr;

@@ -16,7 +16,7 @@ namespace nb = nanobind;
 enum class Kind : std::uint8_t { numpy, ml_dtypes, torch };
 
 struct Array {
-  Tensor tensor;               ///< keeps the Python object alive
+  Tensor tensor;  ///< keeps the Python object alive
   Kind kind = Kind::numpy;
   bool requires_grad = false;  ///< torch alone
 };

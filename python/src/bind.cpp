@@ -68,7 +68,8 @@ std::vector<nb::object> differentiable(const std::vector<Tensor>& results, const
     return nb::tuple(gradients);
   });
   std::vector<nb::object> objects;
-  for (nb::handle made : nb::module_::import_("heed._autograd").attr("attach")(play, outputs, kinds, inputs)) objects.push_back(nb::borrow(made));
+  for (nb::handle made : nb::module_::import_("heed._autograd").attr("attach")(play, outputs, kinds, inputs))
+    objects.push_back(nb::borrow(made));
   return objects;
 }
 
@@ -89,7 +90,8 @@ Op::Op(const std::string& signature, std::size_t parameters, Body body, std::str
 
 nb::object Op::call(nb::args args, nb::kwargs kwargs) const {
   const std::size_t count = names_.size(), given = args.size();
-  if (given > count) throw nb::type_error((name + "() takes " + std::to_string(count) + " arguments, got " + std::to_string(given)).c_str());
+  if (given > count)
+    throw nb::type_error((name + "() takes " + std::to_string(count) + " arguments, got " + std::to_string(given)).c_str());
   std::array<nb::handle, 32> arguments;
   for (std::size_t i = 0; i < given; ++i) arguments[i] = PyTuple_GET_ITEM(args.ptr(), Py_ssize_t(i));
   nb::handle settings[context_count];
@@ -103,7 +105,8 @@ nb::object Op::call(nb::args args, nb::kwargs kwargs) const {
       continue;
     }
     const char* word = PyUnicode_AsUTF8(key);
-    for (i = 0; i < context_count && std::strcmp(word, context_names[i]) != 0; ++i) {}
+    for (i = 0; i < context_count && std::strcmp(word, context_names[i]) != 0; ++i) {
+    }
     if (i == context_count) throw nb::type_error((name + "() got an unexpected keyword argument '" + word + "'").c_str());
     settings[i] = value;
   }
@@ -116,7 +119,8 @@ nb::object Op::call(nb::args args, nb::kwargs kwargs) const {
 }
 
 nb::object Op::signature() const {
-  return nb::module_::import_("inspect").attr("signature")(nb::eval(nb::str(("lambda " + text.substr(1, text.size() - 2) + ": 0").c_str()), nb::dict()));
+  return nb::module_::import_("inspect").attr("signature")(
+      nb::eval(nb::str(("lambda " + text.substr(1, text.size() - 2) + ": 0").c_str()), nb::dict()));
 }
 
 void add(nb::module_& m, Op op) {

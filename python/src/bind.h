@@ -50,7 +50,8 @@ template <class T>
 struct Give<std::vector<T>> {
   static nb::object to(const std::vector<T>& values, const GiveTensor& give) {
     nb::object tuple = nb::steal(PyTuple_New(Py_ssize_t(values.size())));
-    for (std::size_t i = 0; i < values.size(); ++i) PyTuple_SET_ITEM(tuple.ptr(), Py_ssize_t(i), Give<T>::to(values[i], give).release().ptr());
+    for (std::size_t i = 0; i < values.size(); ++i)
+      PyTuple_SET_ITEM(tuple.ptr(), Py_ssize_t(i), Give<T>::to(values[i], give).release().ptr());
     return tuple;
   }
 };

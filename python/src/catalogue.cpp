@@ -9,7 +9,8 @@ namespace heed::python {
 namespace {
 
 /// Also tells the names of those that gradients are wanted of, as heed::record() knows them.
-Tensors read_tensors(const nb::dict& named, const std::string& role, const std::string& prefix, Taken& taken, std::vector<std::string>& of) {
+Tensors read_tensors(const nb::dict& named, const std::string& role, const std::string& prefix, Taken& taken,
+                     std::vector<std::string>& of) {
   Tensors tensors;
   for (const auto& [key, value] : named) {
     const std::string name = nb::cast<std::string>(key);

@@ -14,8 +14,10 @@ void bind_select(nb::module_& m) {
        "Zeros but for out[.., index[.., i, ..], ..] += x[.., i, ..]: the reverse of gather.");
   bind(m, "index_add(x, axis, index, extent)", &Ops::index_add, "The same with one index for all lanes: the reverse of index_select.");
   bind(m, "sum_to(x, shape)", &Ops::sum_to, "Sums the axes that broadcasting to x's shape stretched.");
-  bind(m, "strided(x, shape, strides, offset=0)", &Ops::strided, "Element (i, j, ...) is x's at offset + i strides[0] + j strides[1] + ..., x being dense.");
-  bind(m, "strided_add(x, shape, strides, offset=0)", &Ops::strided_add, "The reverse: elements of x added to zeros of `shape` at their places there.");
+  bind(m, "strided(x, shape, strides, offset=0)", &Ops::strided,
+       "Element (i, j, ...) is x's at offset + i strides[0] + j strides[1] + ..., x being dense.");
+  bind(m, "strided_add(x, shape, strides, offset=0)", &Ops::strided_add,
+       "The reverse: elements of x added to zeros of `shape` at their places there.");
   bind(m, "pad(x, axis, before, after, value=0.0)", &Ops::pad, "Adds elements of `value` at both ends of an axis.");
   bind(m, "embedding(table, index)", &Ops::embedding, "table[rows, d], index[...]: the rows, [..., d].");
   bind(m, "topk(x, k, axis, largest=True)", &Ops::topk, "Sorted values and their indices; equals by lower index; NaN is the largest.");

@@ -134,14 +134,17 @@ struct Read<std::vector<T>> {
       wrong_kind(name, "a list or tuple", o);
     }
     std::vector<T> values;
-    for (nb::handle item : nb::borrow<nb::object>(o)) values.push_back(Read<T>::from(item, name + "[" + std::to_string(values.size()) + "]", taken));
+    for (nb::handle item : nb::borrow<nb::object>(o))
+      values.push_back(Read<T>::from(item, name + "[" + std::to_string(values.size()) + "]", taken));
     return values;
   }
 };
 
 template <>
 struct Read<Shape> {
-  static Shape from(nb::handle o, const std::string& name, Taken& taken) { return Shape(Read<std::vector<std::int64_t>>::from(o, name, taken)); }
+  static Shape from(nb::handle o, const std::string& name, Taken& taken) {
+    return Shape(Read<std::vector<std::int64_t>>::from(o, name, taken));
+  }
 };
 
 /// Enums go by the names of their values, in order.
@@ -172,6 +175,7 @@ struct Read<Precision> {
 };
 
 /// The keywords of every call: threads=0, precision=None, isa=None, seed=0. None and 0 stand for the defaults.
-Context read_context(nb::handle threads, nb::handle precision, nb::handle isa, nb::handle seed, Precision default_precision = Precision::strict);
+Context read_context(nb::handle threads, nb::handle precision, nb::handle isa, nb::handle seed,
+                     Precision default_precision = Precision::strict);
 
 }  // namespace heed::python

@@ -6,13 +6,14 @@
 namespace heed::python {
 
 void bind_elementwise(nb::module_& m);
+void bind_lists(nb::module_& m);
 void bind_norm(nb::module_& m);
 void bind_products(nb::module_& m);
 void bind_reduce(nb::module_& m);
 void bind_select(nb::module_& m);
 
 inline void bind_all_ops(nb::module_& m) {
-  for (auto* group : {bind_elementwise, bind_norm, bind_products, bind_reduce, bind_select}) group(m);
+  for (auto* group : {bind_elementwise, bind_lists, bind_norm, bind_products, bind_reduce, bind_select}) group(m);
 }
 
 }  // namespace heed::python
