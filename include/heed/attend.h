@@ -23,6 +23,8 @@ struct BlockMask {
 struct AttendOptions {
   bool causal = false;                                  ///< query i stands at p = i + M - N and sees keys j <= p
   std::int64_t window_left = -1, window_right = -1;     ///< p - left <= j <= p + right; -1: unlimited
+  std::int64_t first_keys = 0;                          ///< keys j < first_keys are seen whatever the window says
+  std::int64_t dilation = 1;                            ///< keeps (p - j) % dilation == 0
   std::optional<float> scale;                           ///< 1/sqrt(D)
   float softcap = 0;                                    ///< s = softcap * tanh(s / softcap) before anything is added; 0: none
   Weighting weighting = Weighting::softmax;
@@ -49,8 +51,9 @@ struct AttendExtras {
 void attend(const View& q, const View& k, const View& v, const View& out, const AttendOptions& options = {},
             const AttendExtras& extras = {}, const Context& context = {});
 
-/// What attend() would run and why a faster way was refused: "tiles/avx2 strict, 96 queries x 256 keys; ...".
-std::string why(const View& q, const View& k, const View& v, const AttendOptions& options = {}, const Context& context = {});
+/// What attend() would run and why a faster way was refused: "tiles/avx2 strict: f32, 192 queries x 256 keys; ...".
+std::string why(const View& q, const View& k, const View& v, const AttendOptions& options = {}, const AttendExtras& extras = {},
+                const Context& context = {});
 
 }  // namespace v0
 }  // namespace heed

@@ -56,6 +56,8 @@ void check_options(Call& c) {
   const AttendOptions& o = c.options;
   if (o.window_left < -1) fail("window_left", "-1 or more", number(o.window_left));
   if (o.window_right < -1) fail("window_right", "-1 or more", number(o.window_right));
+  if (o.first_keys < 0) fail("first_keys", "0 or more", number(o.first_keys));
+  if (o.dilation < 1) fail("dilation", "1 or more", number(o.dilation));
   if (o.scale && !std::isfinite(*o.scale)) fail("scale", "a finite number", std::to_string(*o.scale));
   if (!std::isfinite(o.softcap) || o.softcap < 0) fail("softcap", "a finite number, 0 or more", std::to_string(o.softcap));
   if (int(o.weighting) > int(Weighting::softmax_plus_one)) fail("weighting", "one of the four", number(int(o.weighting)));
@@ -75,12 +77,30 @@ void check_options(Call& c) {
     if (columns < 1) fail("blocks.key_block", "1 or more", number(columns));
     const auto parts = [](std::int64_t n, std::int64_t size) { return n / size + (n % size != 0); };
     c.keep = broadcast("blocks.keep", o.blocks->keep, DType::boolean, Shape{c.B, c.H, parts(c.N, rows), parts(c.M, columns)});
-    c.keys = 64;  // of the size of usual blocks
+    c.keys = std::clamp<std::int64_t>(columns / 64 * 64, 64, tile_keys);
+    if (rows >= 32 && rows <= tile_rows) c.rows = rows;
   }
   c.key_lengths = lengths("key_lengths", o.key_lengths, c.B, c.M);
   c.query_lengths = lengths("query_lengths", o.query_lengths, c.B, c.N);
-  c.keys = std::clamp<std::int64_t>((c.M + kernel::panel - 1) / kernel::panel * kernel::panel, kernel::panel, c.keys);
-  c.plain = o.softcap == 0 && !o.bias && !o.mask && !o.alibi_slopes && !o.blocks;
+  const bool steps = o.softcap > 0 || o.bias || o.mask || o.alibi_slopes || o.blocks || o.dilation > 1;
+  c.plain = c.softmax && c.scale > 0 && !steps;
+  c.factor = c.plain ? c.scale * log2e : log2e;
+}
+
+/// How products are computed, and the sizes of tiles that follow.
+void choose(Call& c) {
+  const Precision precision = c.context.precision;
+  if (precision == Precision::split || precision == Precision::int8)
+    fail("context.precision", "strict or fast: split and int8 are not built yet", precision == Precision::split ? "split" : "int8");
+  const bool fast = precision == Precision::fast || (precision == Precision::automatic && c.q.dtype != DType::f32);
+  const kernel::Products* pairs = kernel::pairs_of(c.context.isa);
+  c.products = !fast ? c.table->strict : pairs != nullptr && c.q.dtype != DType::f16 ? pairs : c.q.dtype == DType::f32 ? c.table->strict : c.table->brief;
+  if (c.N * c.share <= direct_rows && (c.D == 1 || c.k.strides[3] == 1) && (c.E == 1 || c.v.strides[3] == 1)) {
+    c.direct = !c.extras.column_sums && !c.extras.weights;
+    if (c.direct) c.products = c.table->strict;
+  }
+  const std::int64_t unit = c.unit();
+  c.keys = std::clamp<std::int64_t>((c.M + unit - 1) / unit * unit, unit, c.keys);
 }
 
 }  // namespace
@@ -107,6 +127,7 @@ Call check(const View& q, const View& k, const View& v, const View* out, const A
   if (!runs_here(context.isa)) fail("context.isa", "an instruction set of this machine", name_of(context.isa));
   c.table = &kernel::table_of(context.isa);
   check_options(c);
+  choose(c);
   if (out) {
     c.out = *out;
     if (out->dtype != q.dtype && out->dtype != DType::f32) fail("out", std::string(name_of(q.dtype)) + " or f32", name_of(out->dtype));

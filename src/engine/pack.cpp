@@ -5,6 +5,90 @@
 #include "engine/tiles.h"
 
 namespace heed::engine {
+namespace {
+
+using Half = std::uint16_t;
+
+/// n elements as bf16.
+void read_pairs(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, Half* to) {
+  if (view.dtype == DType::bf16) {
+    const Half* from = static_cast<const Half*>(view.data) + offset;
+    if (stride == 1) {
+      std::memcpy(to, from, std::size_t(n) * sizeof(Half));
+    } else {
+      for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
+    }
+    return;
+  }
+  constexpr std::int64_t part = 64;
+  for (std::int64_t i = 0; i < n; i += part) {
+    float wide[part];
+    const std::int64_t count = std::min(part, n - i);
+    read_row(table, view, offset + i * stride, stride, count, wide);
+    table.narrow_bf16(wide, count, to + i);
+  }
+}
+
+/// Zeros for what is not finite. Returns whether all was.
+bool clean(const kernel::Table& table, float* x, std::int64_t n) {
+  if (table.finite(x, n)) return true;
+  for (std::int64_t i = 0; i < n; ++i)
+    if (!std::isfinite(x[i])) x[i] = 0;
+  return false;
+}
+bool clean(Half* x, std::int64_t n) {
+  Half all = 0;
+  for (std::int64_t i = 0; i < n; ++i) all = Half(all | (Half((x[i] & 0x7f80) + 0x80) & 0x8000));
+  if (all == 0) return true;
+  for (std::int64_t i = 0; i < n; ++i)
+    if ((x[i] & 0x7f80) == 0x7f80) x[i] = 0;
+  return false;
+}
+
+bool pack_values(const Call& call, std::int64_t first, std::int64_t count, float* v, float* scratch) {
+  const auto& s = call.v.strides;
+  const std::int64_t width = call.value_width();
+  bool finite = true;
+  std::memset(scratch, 0, std::size_t(width) * sizeof(float));
+  for (std::int64_t j = 0; j < call.keys; ++j) {
+    if (j < count) {
+      read_row(*call.table, call.v, first + j * s[1], s[3], call.E, scratch);
+      finite &= clean(*call.table, scratch, width);
+    } else if (j == count) {
+      std::memset(scratch, 0, std::size_t(width) * sizeof(float));
+    }
+    float* to = v + j * kernel::panel;
+    for (std::int64_t e = 0; e < width; e += kernel::panel, to += call.value_panel_words())
+      std::memcpy(to, scratch + e, kernel::panel * sizeof(float));
+  }
+  return finite;
+}
+
+/// Two keys a word.
+bool pack_value_pairs(const Call& call, std::int64_t first, std::int64_t count, float* v, float* scratch) {
+  const auto& s = call.v.strides;
+  const std::int64_t width = call.value_width();
+  Half* two = reinterpret_cast<Half*>(scratch);
+  bool finite = true;
+  std::memset(two, 0, std::size_t(2 * width) * sizeof(Half));
+  for (std::int64_t j = 0; j < call.keys; j += 2) {
+    for (const std::int64_t i : {0, 1}) {
+      Half* row = two + i * width;
+      if (j + i < count) {
+        read_pairs(*call.table, call.v, first + (j + i) * s[1], s[3], call.E, row);
+        finite &= clean(row, width);
+      } else {
+        std::memset(row, 0, std::size_t(width) * sizeof(Half));
+      }
+    }
+    float* to = v + j / 2 * kernel::panel;
+    for (std::int64_t e = 0; e < width; e += kernel::panel, to += call.value_panel_words())
+      call.table->interleave(two + e, two + width + e, kernel::panel, to);
+  }
+  return finite;
+}
+
+}  // namespace
 
 void read_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, float* to) {
   if (view.dtype == DType::f32) {
@@ -16,52 +100,60 @@ void read_row(const kernel::Table& table, const View& view, std::int64_t offset,
     }
     return;
   }
-  const std::uint16_t* from = static_cast<const std::uint16_t*>(view.data) + offset;
+  const Half* from = static_cast<const Half*>(view.data) + offset;
   const bool half = view.dtype == DType::f16;
   if (stride == 1) return (half ? table.widen_f16 : table.widen_bf16)(from, n, to);
   for (std::int64_t i = 0; i < n; ++i) to[i] = half ? base::from_f16(from[i * stride]) : base::from_bf16(from[i * stride]);
 }
 
-void write_row(const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from) {
+void write_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from) {
   if (view.dtype == DType::f32) {
     float* to = static_cast<float*>(view.data) + offset;
-    for (std::int64_t i = 0; i < n; ++i) to[i * stride] = from[i];
+    if (stride == 1) {
+      std::memcpy(to, from, std::size_t(n) * sizeof(float));
+    } else {
+      for (std::int64_t i = 0; i < n; ++i) to[i * stride] = from[i];
+    }
     return;
   }
-  std::uint16_t* to = static_cast<std::uint16_t*>(view.data) + offset;
+  Half* to = static_cast<Half*>(view.data) + offset;
   const bool half = view.dtype == DType::f16;
+  if (stride == 1) return (half ? table.narrow_f16 : table.narrow_bf16)(from, n, to);
   for (std::int64_t i = 0; i < n; ++i) to[i * stride] = half ? base::to_f16(from[i]) : base::to_bf16(from[i]);
+}
+
+void read_words(const Call& call, const View& view, std::int64_t offset, std::int64_t stride, float* to) {
+  const std::int64_t words = call.D / call.products->pair;  // whole ones
+  if (words < call.depth()) std::memset(to + words, 0, std::size_t(call.depth() - words) * sizeof(float));
+  if (call.products->pair == 1) return read_row(*call.table, view, offset, stride, call.D, to);
+  read_pairs(*call.table, view, offset, stride, call.D, reinterpret_cast<Half*>(to));
 }
 
 bool pack_tile(const Call& call, std::int64_t b, std::int64_t g, std::int64_t tile, float* k, float* v, float* scratch) {
   constexpr int P = kernel::panel;
-  const std::int64_t begin = tile * call.keys, length = call.key_lengths[std::size_t(b)];
-  const std::int64_t count = std::clamp<std::int64_t>(length - begin, 0, call.keys), D = call.D, E = call.E, width = call.value_panels() * P;
+  const std::int64_t begin = tile * call.keys, length = call.key_lengths[std::size_t(b)], depth = call.depth();
+  const std::int64_t count = std::clamp<std::int64_t>(length - begin, 0, call.keys);
+  const auto& s = call.k.strides;
+  const std::int64_t first = b * s[0] + begin * s[1] + g * s[2];
+  const bool in_place = call.k.dtype == DType::f32 && call.products->pair == 1 && s[3] == 1 && s[1] >= 0;
   for (std::int64_t j = 0; j < call.keys; j += P) {
-    for (std::int64_t i = 0; i < P; ++i) {
-      float* row = scratch + i * D;
-      if (j + i < count) {
-        const auto& s = call.k.strides;
-        read_row(*call.table, call.k, b * s[0] + (begin + j + i) * s[1] + g * s[2], s[3], D, row);
+    if (in_place && j + P <= count) {
+      call.table->transpose(static_cast<const float*>(call.k.data) + first + j * s[1], s[1], depth, k + j * depth);
+      continue;
+    }
+    for (std::int64_t i = j; i < j + P; ++i) {
+      float* row = scratch + (i - j) * depth;
+      if (i < count) {
+        read_words(call, call.k, first + i * s[1], s[3], row);
       } else {
-        std::memset(row, 0, std::size_t(D) * sizeof(float));
+        std::memset(row, 0, std::size_t(depth) * sizeof(float));
       }
     }
-    call.table->transpose(scratch, D, k + j * D);
+    call.table->transpose(scratch, depth, depth, k + j * depth);
   }
-  bool finite = true;
-  std::memset(scratch, 0, std::size_t(width) * sizeof(float));
-  for (std::int64_t j = 0; j < call.keys; ++j) {
-    if (j < count) {
-      const auto& s = call.v.strides;
-      read_row(*call.table, call.v, b * s[0] + (begin + j) * s[1] + g * s[2], s[3], E, scratch);
-      finite &= call.table->finite(scratch, width);
-    } else if (j == count) {
-      std::memset(scratch, 0, std::size_t(width) * sizeof(float));
-    }
-    for (std::int64_t e = 0; e < width; e += P) std::memcpy(v + e * call.keys + j * P, scratch + e, P * sizeof(float));
-  }
-  return finite;
+  const auto& t = call.v.strides;
+  const std::int64_t first_value = b * t[0] + begin * t[1] + g * t[2];
+  return (call.products->pair == 1 ? pack_values : pack_value_pairs)(call, first_value, count, v, scratch);
 }
 
 }  // namespace heed::engine

@@ -3,15 +3,29 @@
 
 #include <cmath>
 
+#include "engine/merge.h"
+
 namespace heed::engine {
+
+namespace {
+constexpr int lanes = kernel::panel;
+int up(std::int64_t n, int unit) { return int((n + unit - 1) / unit * unit); }
+}  // namespace
 
 Rows::Rows(const Call& call)
     : call_(call),
-      width_(call.value_panels() * kernel::panel),
-      queries_(tile_rows * call.D),
+      width_(call.value_width()),
+      depth_(up(call.depth(), kernel::panel)),
+      queries_(tile_rows * depth_),
       scores_(tile_rows * score_stride),
       out_(tile_rows * width_),
-      scratch_(std::max(kernel::panel * call.D, width_)) {}
+      scratch_(call.scratch_floats()),
+      max_(tile_rows * lanes),
+      tile_max_(tile_rows * lanes),
+      sums_(tile_rows * lanes) {
+  std::memset(queries_.get(), 0, std::size_t(tile_rows * depth_) * sizeof(float));
+  std::memset(scores_.get(), 0, std::size_t(tile_rows * score_stride) * sizeof(float));
+}
 
 void Rows::begin(std::int64_t b) {
   b_ = b;
@@ -21,78 +35,124 @@ void Rows::begin(std::int64_t b) {
 void Rows::add(std::int64_t h, std::int64_t i) {
   const AttendOptions& o = call_.options;
   const std::int64_t keys = call_.key_lengths[std::size_t(b_)], queries = call_.query_lengths[std::size_t(b_)];
-  Row row{h, i, i + keys - queries, 0, keys};
-  if (o.window_left >= 0 && o.window_left < row.p) row.lo = row.p - o.window_left;
+  Row row{h, i, i + keys - queries, 0, 0, keys};
   if (o.causal) row.hi = std::min(row.hi, row.p + 1);
+  const std::int64_t most = i < queries ? std::max<std::int64_t>(row.hi, 0) : 0;
+  if (o.window_left >= 0 && o.window_left < row.p) row.lo = row.p - o.window_left;
   if (o.window_right >= 0 && o.window_right < keys - row.p) row.hi = std::min(row.hi, row.p + o.window_right + 1);
-  if (i >= queries || row.hi <= row.lo) row.lo = row.hi = 0;
+  row.head = std::min(o.first_keys, most);
+  if (most == 0 || row.hi <= row.lo) row.lo = 0, row.hi = row.head;
+  if (row.head >= row.lo) row.hi = std::max(row.hi, row.head), row.lo = row.head = 0;
   row_[size_++] = row;
 }
 
 void Rows::load() {
   const auto& s = call_.q.strides;
-  const float factor = call_.plain && call_.softmax ? call_.scale * log2e : call_.scale;
+  std::int64_t lo = std::numeric_limits<std::int64_t>::max(), hi = 0, head = 0;
   for (int r = 0; r < size_; ++r) {
-    float* to = queries_.get() + r * call_.D;
-    read_row(*call_.table, call_.q, b_ * s[0] + row_[r].i * s[1] + row_[r].h * s[2], s[3], call_.D, to);
-    call_.table->scale(to, call_.D, factor);
-    max_[r] = -infinity;
-    sum_[r] = 0;
+    const Row& row = row_[r];
+    read_words(call_, call_.q, b_ * s[0] + row.i * s[1] + row.h * s[2], s[3], queries_.get() + r * depth_);
+    reference_[r] = -infinity;
+    if (row.lo < row.hi) lo = std::min(lo, row.lo), hi = std::max(hi, row.hi);
+    head = std::max(head, row.head);
   }
+  first_tile_ = hi > 0 ? lo / call_.keys : 0;
+  last_tile_ = (hi + call_.keys - 1) / call_.keys;
+  head_tiles_ = (head + call_.keys - 1) / call_.keys;
   std::memset(out_.get(), 0, std::size_t(size_ * width_) * sizeof(float));
+  std::memset(sums_.get(), 0, std::size_t(size_ * lanes) * sizeof(float));
+  std::fill(max_.get(), max_.get() + size_ * lanes, -infinity);
 }
 
-std::int64_t Rows::first_tile() const {
-  std::int64_t lo = std::numeric_limits<std::int64_t>::max();
-  for (int r = 0; r < size_; ++r)
-    if (row_[r].lo < row_[r].hi) lo = std::min(lo, row_[r].lo);
-  return lo == std::numeric_limits<std::int64_t>::max() ? 0 : lo / call_.keys;
-}
-
-std::int64_t Rows::last_tile() const {
-  std::int64_t hi = 0;
-  for (int r = 0; r < size_; ++r) hi = std::max(hi, row_[r].hi);
-  return (hi + call_.keys - 1) / call_.keys;
-}
-
-bool Rows::kept(std::int64_t tile) const {
+bool Rows::sees(std::int64_t tile) const {
+  if (tile >= head_tiles_ && (tile < first_tile_ || tile >= last_tile_)) return false;
   if (!call_.options.blocks) return true;
-  const BlockMask& blocks = *call_.options.blocks;
-  const std::int64_t first = tile * call_.keys / blocks.key_block;
-  const std::int64_t last = (std::min((tile + 1) * call_.keys, call_.M) - 1) / blocks.key_block;
   for (int r = 0; r < size_; ++r) {
-    if (r > 0 && row_[r].h == row_[r - 1].h && row_[r].i / blocks.query_block == row_[r - 1].i / blocks.query_block) continue;
-    for (std::int64_t c = first; c <= last; ++c)
-      if (*call_.keep.at<bool>(b_, row_[r].h, row_[r].i / blocks.query_block, c)) return true;
+    const std::int64_t size = call_.options.blocks->query_block;
+    if (r > 0 && row_[r].h == row_[r - 1].h && row_[r].i / size == row_[r - 1].i / size) continue;
+    const BlockMask& blocks = *call_.options.blocks;
+    const std::int64_t last = (std::min((tile + 1) * call_.keys, call_.M) - 1) / blocks.key_block;
+    for (std::int64_t c = tile * call_.keys / blocks.key_block; c <= last; ++c)
+      if (*call_.keep.at<bool>(b_, row_[r].h, row_[r].i / size, c)) return true;
   }
   return false;
 }
 
-/// Softcap, bias, ALiBi, masks of the row's cells [from, to) of the tile; then units of log 2 for softmax.
+Span Rows::span(const Row& row, std::int64_t tile) const {
+  const std::int64_t begin = tile * call_.keys;
+  const auto inside = [&](std::int64_t j) { return int(std::clamp<std::int64_t>(j - begin, 0, call_.keys)); };
+  Span s{inside(row.head), inside(row.lo), inside(row.hi)};
+  if (s.from >= s.to) s.from = s.to = s.head, s.head = 0, s.from = 0;
+  if (!call_.options.blocks || s.from >= s.to) return s;
+  const std::int64_t size = call_.options.blocks->key_block, at = row.i / call_.options.blocks->query_block;
+  const auto kept = [&](std::int64_t c) { return *call_.keep.at<bool>(b_, row.h, at, c); };
+  std::int64_t first = (begin + s.first()) / size, last = (begin + s.to - 1) / size;
+  while (first <= last && !kept(first)) ++first;
+  while (first <= last && !kept(last)) --last;
+  if (first > last) return {0, 0, 0};
+  const int low = inside(first * size), high = inside((last + 1) * size);
+  if (low >= s.head) s.head = 0;
+  s.from = std::max(s.from, low), s.to = std::min(s.to, high);
+  if (s.from >= s.to) s.to = std::min(s.head, high), s.from = std::min(low, s.to), s.head = 0;
+  return s;
+}
+
+/// Which columns each group of rows works on. False: none.
+bool Rows::ranges(std::int64_t tile) {
+  const int group = call_.products->group, unit = call_.unit(), grain = call_.products->pair * call_.products->step;
+  bool any = false;
+  for (int g = 0; g * group < size_; ++g) {
+    const int begin = g * group, end = std::min(size_, begin + group);
+    int first = int(call_.keys), last = 0;
+    for (int r = begin; r < end; ++r) {
+      const Span s = span_[r] = span(row_[r], tile);
+      if (s.first() < s.to) first = std::min(first, s.first()), last = std::max(last, s.to);
+    }
+    first_[g] = first < last ? first / unit * unit : 0;
+    last_[g] = first < last ? up(last, unit) : 0;
+    end_[g] = first < last ? up(last, grain) : 0;
+    even_[g] = call_.plain;
+    for (int r = begin; r < end; ++r) even_[g] &= span_[r].head == 0 && span_[r].from == first_[g] && span_[r].to == last_[g];
+    any |= first < last;
+  }
+  return any;
+}
+
+/// Softcap, bias, ALiBi, masks of the row's cells [from, to) of the tile.
 void Rows::steps(int r, std::int64_t begin, int from, int to) {
   const AttendOptions& o = call_.options;
+  const kernel::Table& table = *call_.table;
   const Row& row = row_[r];
   float* x = scores_.get() + r * score_stride;
-  if (o.softcap > 0) call_.table->softcap(x + from, to - from, o.softcap);
+  const std::int64_t n = to - from, first = begin + from;
+  table.scale(x + from, n, call_.scale);
+  if (o.softcap > 0) table.softcap(x + from, n, o.softcap);
   if (o.bias) {
-    const float* bias = call_.bias.at<float>(b_, row.h, row.i, begin);
+    const float* bias = call_.bias.at<float>(b_, row.h, row.i, first);
     const std::int64_t m = call_.bias.m;
-    for (int c = from; c < to; ++c) x[c] += bias[c * m];
+    if (m == 1) {
+      table.add(x + from, bias, n);
+    } else {
+      for (std::int64_t c = 0; c < n; ++c) x[from + c] += bias[c * m];
+    }
   }
   if (o.alibi_slopes) {
     const float slope = static_cast<const float*>(o.alibi_slopes->data)[row.h * o.alibi_slopes->strides[0]];
-    for (int c = from; c < to; ++c) {
-      const std::int64_t distance = row.p - (begin + c);
-      x[c] -= slope * float(distance < 0 ? -distance : distance);
+    table.alibi(x + from, n, slope, float(row.p - first));
+  }
+  if (o.mask) {
+    const std::uint8_t* mask = call_.mask.at<std::uint8_t>(b_, row.h, row.i, first);
+    const std::int64_t m = call_.mask.m;
+    if (m == 1) {
+      table.mask(x + from, mask, n);
+    } else {
+      for (std::int64_t c = 0; c < n; ++c)
+        if (!mask[c * m]) x[from + c] = -infinity;
     }
   }
-  if (call_.softmax) call_.table->scale(x + from, to - from, log2e);
-  if (o.mask) {
-    const bool* mask = call_.mask.at<bool>(b_, row.h, row.i, begin);
-    const std::int64_t m = call_.mask.m;
-    for (int c = from; c < to; ++c)
-      if (!mask[c * m]) x[c] = -infinity;
-  }
+  if (o.dilation > 1)
+    for (std::int64_t c = 0; c < n; ++c)
+      if ((row.p - first - c) % o.dilation != 0) x[from + c] = -infinity;
   if (o.blocks) {
     const std::int64_t size = o.blocks->key_block, at = row.i / o.blocks->query_block;
     for (std::int64_t c = from; c < to;) {
@@ -103,73 +163,156 @@ void Rows::steps(int r, std::int64_t begin, int from, int to) {
   }
 }
 
-/// Scores of a tile, -inf where a row may not look. False: nothing to see here.
-bool Rows::scores(std::int64_t tile, const float* k) {
-  const std::int64_t begin = tile * call_.keys;
-  const auto inside = [&](std::int64_t j) { return int(std::clamp<std::int64_t>(j - begin, 0, call_.keys)); };
-  bool any = false;
-  for (int g = 0; g * kernel::group < size_; ++g) {
-    int first = int(call_.keys), last = 0;
-    for (int r = g * kernel::group; r < std::min(size_, (g + 1) * kernel::group); ++r) {
-      const int from = inside(row_[r].lo), to = inside(row_[r].hi);
-      if (from < to) first = std::min(first, from), last = std::max(last, to);
-    }
-    first_[g] = first < last ? first / kernel::panel * kernel::panel : 0;
-    last_[g] = first < last ? last : 0;
-    any |= first < last;
-  }
-  if (!any) return false;
-  call_.table->score(queries_.get(), call_.D, k, call_.D, scores_.get(), score_stride, size_, first_, last_);
+/// Steps, and -inf where a row may not look; maxima of the rows where the product's own do not hold.
+void Rows::mask_scores(std::int64_t tile) {
+  const int group = call_.products->group;
   for (int r = 0; r < size_; ++r) {
-    const int first = first_of(r), last = last_of(r);
-    if (first == last) continue;
+    const int g = r / group, first = first_[g], last = last_[g];
+    if (first == last || even_[g]) continue;
     float* x = scores_.get() + r * score_stride;
-    const int from = std::clamp(inside(row_[r].lo), first, last), to = std::clamp(inside(row_[r].hi), from, last);
-    if (!call_.plain && from < to) steps(r, begin, from, to);
+    const Span s = span_[r];
+    const int from = std::clamp(s.first(), first, last), to = std::clamp(s.to, from, last);
+    if (!call_.plain && from < to) steps(r, tile * call_.keys, from, to);
     std::fill(x + first, x + from, -infinity);
     std::fill(x + to, x + last, -infinity);
+    if (s.head > 0) std::fill(x + s.head, x + s.from, -infinity);
+    call_.table->max_lanes(x + first, last - first, tile_max_.get() + r * lanes);
   }
+}
+
+/// Scores of a tile, -inf where a row may not look. False: nothing to see here.
+bool Rows::scores(std::int64_t tile, const float* k) {
+  if (!ranges(tile)) return false;
+  std::fill(tile_max_.get(), tile_max_.get() + up(size_, call_.products->group) * lanes, -infinity);
+  call_.products->score(queries_.get(), depth_, k, call_.depth(), scores_.get(), score_stride, size_, first_, last_, tile_max_.get());
+  mask_scores(tile);
   return true;
 }
 
-/// Online softmax: sums so far are of 2^(s - max); a larger maximum rescales them. Others: the weights themselves.
-void Rows::weigh(int r, float* x, std::int64_t n) {
+/// Online softmax: sums so far are of 2^(s - reference), which rises in steps. Others: the weights themselves.
+void Rows::weigh() {
   const kernel::Table& table = *call_.table;
-  if (!call_.softmax) {
-    if (call_.options.weighting == Weighting::sigmoid) return table.sigmoid(x, n);
-    return table.relu(x, n, 1.0f / float(call_.key_lengths[std::size_t(b_)]));
+  const kernel::Products& products = *call_.products;
+  for (int r = 0; r < size_; ++r) {
+    const int first = first_of(r), n = last_of(r) - first;
+    if (n == 0) continue;
+    float *row = scores_.get() + r * score_stride, *x = row + first, *to = row + first / products.pair;
+    if (!call_.softmax) {
+      if (call_.options.weighting == Weighting::sigmoid) {
+        table.sigmoid(x, n);
+      } else {
+        table.relu(x, n, 1.0f / float(call_.key_lengths[std::size_t(b_)]));
+      }
+      products.narrow(x, n, to);
+      continue;
+    }
+    const float before = reference_[r], now = table.raise(max_.get() + r * lanes, tile_max_.get() + r * lanes, call_.factor, before);
+    const float reference = now == -infinity ? 0.0f : now;
+    if (now != before) {
+      if (before != -infinity) {
+        const float factor = std::exp2(before - reference);
+        table.scale(sums_.get() + r * lanes, lanes, factor);
+        table.scale(out_.get() + r * width_, width_, factor);
+      }
+      reference_[r] = now;
+    }
+    products.exp2_sum(x, n, call_.factor, reference, sums_.get() + r * lanes, to);
   }
-  const float top = std::max(max_[r], table.max(x, n)), reference = top == -infinity ? 0.0f : top;
-  if (top != max_[r]) {
-    const float factor = std::exp2(max_[r] - reference);
-    sum_[r] *= factor;
-    if (max_[r] != -infinity || sum_[r] != 0) table.scale(out_.get() + r * width_, width_, factor);
-    max_[r] = top;
-  }
-  sum_[r] += table.exp2_sum(x, n, reference);
 }
 
-void Rows::multiply(const float* v, bool finite) {
-  const std::int64_t stride = call_.keys * kernel::panel;
-  const int panels = int(call_.value_panels());
-  const float* p = scores_.get();
-  if (finite) return call_.table->value(p, score_stride, v, stride, out_.get(), width_, size_, panels, first_, last_);
-  for (int r = 0; r < size_; ++r) {  // a weight of 0 must not meet NaN or infinity
-    const float* x = p + r * score_stride;
-    for (int from = first_of(r), last = last_of(r); from < last;) {
-      int to = from;
-      while (to < last && x[to] != 0) ++to;
-      if (from < to) call_.table->value(x, score_stride, v, stride, out_.get() + r * width_, width_, 1, panels, &from, &to);
-      from = to + 1;
+float Rows::weight_at(int r, int column) const {
+  const float* row = scores_.get() + r * score_stride;
+  if (call_.products->pair == 1) return row[column];
+  std::uint32_t word;
+  std::memcpy(&word, row + column / 2, sizeof word);
+  word = column % 2 ? word & 0xffff0000u : word << 16;
+  float x;
+  std::memcpy(&x, &word, sizeof x);
+  return x;
+}
+
+/// Values that are not finite were packed as zeros: rows that give them any weight get them here.
+void Rows::repair(std::int64_t tile, std::int64_t g) {
+  const auto& s = call_.v.strides;
+  const std::int64_t begin = tile * call_.keys, count = std::min(call_.keys, call_.key_lengths[std::size_t(b_)] - begin);
+  std::vector<float> value(std::size_t(call_.E));
+  for (int j = 0; j < count; ++j) {
+    read_row(*call_.table, call_.v, b_ * s[0] + (begin + j) * s[1] + g * s[2], s[3], call_.E, value.data());
+    for (std::int64_t e = 0; e < call_.E; ++e) {
+      if (std::isfinite(value[std::size_t(e)])) continue;
+      for (int r = 0; r < size_; ++r)
+        if (j >= first_of(r) && j < last_of(r) && weight_at(r, j) != 0) out_.get()[r * width_ + e] += weight_at(r, j) * value[std::size_t(e)];
     }
   }
 }
 
 void Rows::visit(std::int64_t tile, const float* k, const float* v, bool finite) {
   if (!scores(tile, k)) return;
+  weigh();
+  call_.products->value(scores_.get(), score_stride, v, call_.value_panel_words(), out_.get(), width_, size_, int(call_.value_panels()), first_,
+                        end_);
+  if (!finite) repair(tile, row_[0].h / call_.share);
+}
+
+void Rows::visit_direct(std::int64_t tile, std::int64_t g) {
+  if (!ranges(tile)) return;
+  const auto place = [&](const View& view) {
+    return static_cast<const char*>(view.data) +
+           (b_ * view.strides[0] + tile * call_.keys * view.strides[1] + g * view.strides[2]) * std::int64_t(size_of(view.dtype));
+  };
+  const auto stored = call_.k.dtype == DType::f32 ? kernel::Stored::f32 : call_.k.dtype == DType::bf16 ? kernel::Stored::bf16 : kernel::Stored::f16;
+  const std::int64_t count = std::min(call_.keys, call_.key_lengths[std::size_t(b_)] - tile * call_.keys);
+  int first = int(call_.keys), last = 0;  // of all rows
+  for (int g6 = 0; g6 * call_.products->group < size_; ++g6)
+    if (first_[g6] < last_[g6]) first = std::min(first, first_[g6]), last = std::max(last, int(std::min<std::int64_t>(end_[g6], count)));
+  for (auto& even : even_) even = false;
+  const std::int64_t size = std::int64_t(size_of(call_.k.dtype)), n = last - first;
+  call_.table->direct_score(queries_.get(), depth_, place(call_.k) + first * call_.k.strides[1] * size, stored, call_.k.strides[1], call_.D, n,
+                            scores_.get() + first, score_stride, size_);
+  mask_scores(tile);
+  weigh();
+  for (int r = 0; r < size_; ++r) {  // columns of the other rows weigh nothing
+    float* x = scores_.get() + r * score_stride;
+    std::fill(x + first, x + std::max(first, std::min(first_of(r), last)), 0.0f);
+    std::fill(x + std::max(first, last_of(r)), x + std::max(last, last_of(r)), 0.0f);
+  }
+  const std::vector<float> before(out_.get(), out_.get() + size_ * width_);
+  const char* v = place(call_.v) + first * call_.v.strides[1] * size;
+  call_.table->direct_value(scores_.get() + first, score_stride, v, stored, call_.v.strides[1], call_.E, n, out_.get(), width_, size_);
+  if (call_.table->finite(out_.get(), size_ * width_)) return;
+  std::copy(before.begin(), before.end(), out_.get());  // a weight of 0 must not meet NaN or infinity
   for (int r = 0; r < size_; ++r)
-    if (first_of(r) < last_of(r)) weigh(r, scores_.get() + r * score_stride + first_of(r), last_of(r) - first_of(r));
-  multiply(v, finite);
+    for (std::int64_t j = 0; j < n; ++j)
+      if (scores_.get()[r * score_stride + first + j] != 0)
+        call_.table->direct_value(scores_.get() + r * score_stride + first + j, score_stride, v + j * call_.v.strides[1] * size, stored,
+                                  call_.v.strides[1], call_.E, 1, out_.get() + r * width_, width_, 1);
+}
+
+float Rows::sum_of(int r) const {
+  float sum = 0;
+  for (int j = 0; j < lanes; ++j) sum += sums_.get()[r * lanes + j];
+  return sum;
+}
+
+float Rows::max_of(int r) const { return *std::max_element(max_.get() + r * lanes, max_.get() + (r + 1) * lanes); }
+
+void Rows::save(float* part) const {
+  std::memcpy(part, out_.get(), std::size_t(size_ * width_) * sizeof(float));
+  float* more = part + size_ * width_;
+  for (int r = 0; r < size_; ++r, more += 3) more[0] = reference_[r], more[1] = sum_of(r), more[2] = max_of(r);
+}
+
+void Rows::merge(const float* part) {
+  for (int r = 0; r < size_; ++r) {
+    float* out = out_.get() + r * width_;
+    const float *from = part + r * width_, *more = part + size_ * width_ + 3 * r;
+    if (!call_.softmax) {
+      for (std::int64_t e = 0; e < width_; ++e) out[e] += from[e];
+      continue;
+    }
+    engine::merge(out, reference_[r], sums_.get()[r * lanes], from, more[0], more[1], width_);
+    max_.get()[r * lanes] = std::max(max_.get()[r * lanes], more[2]);
+  }
 }
 
 void Rows::finish(float* totals) {
@@ -177,26 +320,26 @@ void Rows::finish(float* totals) {
   for (int r = 0; r < size_; ++r) {
     const Row& row = row_[r];
     float* out = out_.get() + r * width_;
-    float top = max_[r], sum = sum_[r], inverse = 1;
+    float top = reference_[r], sum = sum_of(r), inverse = 1;
     if (call_.softmax) {
       float factor = 1;
       if (call_.has_sink()) {
         const float sink = call_.sink(row.h) * log2e;
         if (!(sink <= top)) top = sink;  // the sink's NaN reaches the row
         const float reference = top == -infinity ? 0.0f : top;
-        factor = max_[r] == -infinity && sum == 0 ? 0.0f : std::exp2(max_[r] - reference);
+        factor = reference_[r] == -infinity && sum == 0 ? 0.0f : std::exp2(reference_[r] - reference);
         sum = sum * factor + std::exp2(sink - reference);
       }
       inverse = sum == 0 ? 0.0f : 1.0f / sum;
       call_.table->scale(out, width_, factor * inverse);
     }
     const auto& s = call_.out.strides;
-    write_row(call_.out, b_ * s[0] + row.i * s[1] + row.h * s[2], s[3], call_.E, out);
+    write_row(*call_.table, call_.out, b_ * s[0] + row.i * s[1] + row.h * s[2], s[3], call_.E, out);
     const auto place = [&](const View& view) {
       return static_cast<float*>(view.data) + b_ * view.strides[0] + row.h * view.strides[1] + row.i * view.strides[2];
     };
     if (extras.lse) *place(*extras.lse) = sum == 0 ? -infinity : (top == -infinity ? 0.0f : top * ln2) + std::log(sum);
-    if (extras.row_max) *place(*extras.row_max) = max_[r] * ln2;
+    if (extras.row_max) *place(*extras.row_max) = max_of(r) * (call_.factor * ln2);
     if (totals) totals[2 * r] = top == -infinity ? 0.0f : top, totals[2 * r + 1] = inverse;
   }
 }
@@ -208,10 +351,13 @@ void Rows::weights(std::int64_t tile, const float* k, const float* totals) {
     const std::int64_t n = last_of(r) - first_of(r);
     if (n == 0) continue;
     if (call_.softmax) {
-      call_.table->exp2_sum(x, n, totals[2 * r]);
+      float unused[lanes] = {};
+      call_.table->strict->exp2_sum(x, n, call_.factor, totals[2 * r], unused, x);
       call_.table->scale(x, n, totals[2 * r + 1]);
+    } else if (call_.options.weighting == Weighting::sigmoid) {
+      call_.table->sigmoid(x, n);
     } else {
-      weigh(r, x, n);
+      call_.table->relu(x, n, 1.0f / float(call_.key_lengths[std::size_t(b_)]));
     }
   }
 }

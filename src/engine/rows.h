@@ -6,9 +6,16 @@
 namespace heed::engine {
 
 struct Row {
-  std::int64_t h, i;     ///< query head and query
-  std::int64_t p;        ///< where the query stands among the keys
-  std::int64_t lo, hi;   ///< keys it may see by lengths, causality and window; lo == hi: none
+  std::int64_t h, i;    ///< query head and query
+  std::int64_t p;       ///< where the query stands among the keys
+  std::int64_t head;    ///< keys [0, head) are seen too, head < lo; 0: none
+  std::int64_t lo, hi;  ///< keys it may see by lengths, causality and window; lo == hi: none
+};
+
+/// Columns of a tile that a row may see: [0, head) and [from, to), head < from.
+struct Span {
+  int head, from, to;
+  int first() const { return head > 0 ? 0 : from; }
 };
 
 class Rows {
@@ -18,17 +25,17 @@ class Rows {
   /// Forgets everything and begins a block of a sequence.
   void begin(std::int64_t b);
   void add(std::int64_t h, std::int64_t i);
-  /// Reads the queries, scaled, and clears the sums.
+  /// Reads the queries and clears the sums.
   void load();
 
-  /// The tiles of keys that some row may see: [first, last).
-  std::int64_t first_tile() const;
-  std::int64_t last_tile() const;
-  /// Whether a block mask, if any, lets some row look into the tile.
-  bool kept(std::int64_t tile) const;
+  /// The tiles of keys that some row may see lie in [0, last_tile()).
+  std::int64_t last_tile() const { return last_tile_; }
+  bool sees(std::int64_t tile) const;
 
-  /// Scores, weights and values of one tile, added to the sums.
+  /// Scores, weights and values of one tile, added to the sums; k and v as pack_tile() left them.
   void visit(std::int64_t tile, const float* k, const float* v, bool finite);
+  /// The same with keys and values of head g where they lie.
+  void visit_direct(std::int64_t tile, std::int64_t g);
   /// The sink enters, rows are normalised and written; totals (where given) get what weights() needs.
   void finish(float* totals);
   /// Final weights of a tile, for the rows' visible cells; the others are 0. `totals` as finish() left them.
@@ -36,29 +43,39 @@ class Rows {
 
   int size() const { return size_; }
   const Row& row(int r) const { return row_[r]; }
-  float* out() const { return out_.get(); }
-  float* max() { return max_; }
-  float* sum() { return sum_; }
   std::int64_t width() const { return width_; }
+  /// The state of all rows in one piece of memory, part_floats() long; merge() adds one, of other keys.
+  std::int64_t part_floats() const { return size_ * (width_ + 3); }
+  void save(float* part) const;
+  void merge(const float* part);
   /// Weights of a row and the columns of the tile, [first, last), that hold any.
   const float* weights_of(int r) const { return scores_.get() + r * score_stride; }
-  int first_of(int r) const { return first_[r / kernel::group]; }
-  int last_of(int r) const { return last_[r / kernel::group]; }
+  int first_of(int r) const { return first_[r / call_.products->group]; }
+  int last_of(int r) const { return last_[r / call_.products->group]; }
   float* scratch() const { return scratch_.get(); }
 
  private:
+  bool ranges(std::int64_t tile);
+  Span span(const Row& row, std::int64_t tile) const;
   bool scores(std::int64_t tile, const float* k);
+  void mask_scores(std::int64_t tile);
   void steps(int r, std::int64_t begin, int from, int to);
-  void weigh(int r, float* x, std::int64_t n);
-  void multiply(const float* v, bool finite);
+  void weigh();
+  void repair(std::int64_t tile, std::int64_t g);
+  float weight_at(int r, int column) const;
+  float sum_of(int r) const;
+  float max_of(int r) const;
 
   const Call& call_;
-  std::int64_t b_ = 0, width_;
+  std::int64_t b_ = 0, width_, depth_, first_tile_ = 0, last_tile_ = 0, head_tiles_ = 0;
   int size_ = 0;
   Row row_[tile_rows];
-  float max_[tile_rows], sum_[tile_rows];
-  int first_[tile_groups], last_[tile_groups];
+  Span span_[tile_rows];
+  float reference_[tile_rows];
+  int first_[tile_groups], last_[tile_groups], end_[tile_groups];  ///< of a group: columns with weights; end: the last one any row sees
+  bool even_[tile_groups];                                        ///< all rows see all columns of the range
   Buffer queries_, scores_, out_, scratch_;
+  Buffer max_, tile_max_, sums_;  ///< 16 lanes a row; maxima of scores before `factor`
 };
 
 }  // namespace heed::engine

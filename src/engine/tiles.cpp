@@ -9,12 +9,13 @@ namespace heed {
 namespace engine {
 namespace {
 
-constexpr std::int64_t chunk_keys = 1024;         ///< of a task of a call with few queries
-constexpr std::int64_t packed_floats = 64 << 20;  ///< packed at a time, at least one head
-constexpr std::int64_t strips = 8;                ///< of queries in the second pass; column sums are added in their order
+constexpr std::int64_t chunk_keys = 2048;              ///< of a task of a call with few queries
+constexpr std::int64_t packed_words = 16 << 20;        ///< packed at a time, at least one head
+constexpr std::int64_t head_words = 128 << 10;         ///< a packed head that stays in the second cache
+constexpr std::int64_t strips = 8;                     ///< of queries in the second pass; column sums are added in their order
 
-bool few_queries(const Call& c) { return c.N < 8 && c.N * c.share <= tile_rows; }
 bool second_pass(const Call& c) { return c.extras.column_sums || c.extras.weights; }
+bool few_queries(const Call& c) { return c.direct || (c.N < 8 && c.N * c.share <= 96 && !second_pass(c)); }
 
 /// One Rows a worker, made when first used.
 class Workers {
@@ -37,33 +38,55 @@ struct Packed {
   Buffer k, v;
   std::vector<char> finite;
 
-  void fill(const Call& c, Workers& workers, std::int64_t begin, std::int64_t heads) {
-    first = begin;
-    base::parallel(c.context.threads, heads * c.tiles(), [&](std::int64_t task, int worker) {
-      const std::int64_t head = begin + task / c.tiles(), tile = task % c.tiles(), b = head / c.G;
-      if (tile * c.keys >= c.key_lengths[std::size_t(b)]) return;
-      finite[std::size_t(task)] = pack_tile(c, b, head % c.G, tile, k.get() + task * c.key_tile_floats(),
-                                            v.get() + task * c.value_tile_floats(), workers[worker].scratch());
-    });
+  Packed(const Call& c, std::int64_t heads)
+      : k(heads * c.tiles() * c.key_tile_words()), v(heads * c.tiles() * c.value_tile_words()), finite(std::size_t(heads * c.tiles())) {}
+  /// Tile `at` of all tiles of these heads.
+  void fill(const Call& c, std::int64_t at, float* scratch) {
+    const std::int64_t head = first + at / c.tiles(), tile = at % c.tiles(), b = head / c.G;
+    if (tile * c.keys >= c.key_lengths[std::size_t(b)]) return;
+    finite[std::size_t(at)] = pack_tile(c, b, head % c.G, tile, k.get() + at * c.key_tile_words(), v.get() + at * c.value_tile_words(), scratch);
   }
 };
 
-void load_block(const Call& c, Rows& rows, std::int64_t b, std::int64_t h, std::int64_t block) {
+/// How the queries of one key head are cut: `heads` query heads in a block where they are short.
+struct Cut {
+  std::int64_t rows, heads, blocks, parts;
+  explicit Cut(const Call& c)
+      : rows(c.rows),
+        heads(c.options.blocks || second_pass(c) ? 1 : std::clamp<std::int64_t>(c.rows / std::max<std::int64_t>(c.N, 1), 1, c.share)),
+        blocks((c.N + rows - 1) / rows),
+        parts((c.share + heads - 1) / heads * blocks) {}
+};
+
+void load_block(const Call& c, Rows& rows, std::int64_t b, std::int64_t h, std::int64_t heads, std::int64_t block) {
   rows.begin(b);
-  for (std::int64_t i = block * tile_rows; i < std::min(c.N, (block + 1) * tile_rows); ++i) rows.add(h, i);
+  for (std::int64_t at = h; at < h + heads; ++at)
+    for (std::int64_t i = block * c.rows; i < std::min(c.N, (block + 1) * c.rows); ++i) rows.add(at, i);
   rows.load();
+}
+
+/// Part `part` of the queries of a key head, the last (with causality the heaviest) block first.
+void run_part(const Call& c, const Cut& cut, Rows& rows, const Packed& packed, std::int64_t head, std::int64_t part, float* totals) {
+  const std::int64_t block = cut.blocks - 1 - part % cut.blocks, h = part / cut.blocks * cut.heads;
+  load_block(c, rows, head / c.G, head % c.G * c.share + h, std::min(cut.heads, c.share - h), block);
+  for (std::int64_t tile = 0; tile < rows.last_tile(); ++tile) {
+    const std::int64_t at = (head - packed.first) * c.tiles() + tile;
+    if (rows.sees(tile))
+      rows.visit(tile, packed.k.get() + at * c.key_tile_words(), packed.v.get() + at * c.value_tile_words(), packed.finite[std::size_t(at)]);
+  }
+  rows.finish(totals);
 }
 
 /// The weights of a strip of queries, written where asked, and their sums by key.
 void weights_of_strip(const Call& c, Rows& rows, const Packed& packed, std::int64_t b, std::int64_t h, std::int64_t strip,
                       const float* totals, float* columns) {
-  const std::int64_t blocks = (c.N + tile_rows - 1) / tile_rows, head = b * c.G + h / c.share - packed.first;
+  const std::int64_t blocks = (c.N + c.rows - 1) / c.rows, head = b * c.G + h / c.share - packed.first;
   if (columns) std::fill(columns, columns + c.M, 0.0f);
   for (std::int64_t block = blocks * strip / strips; block < blocks * (strip + 1) / strips; ++block) {
-    load_block(c, rows, b, h, block);
+    load_block(c, rows, b, h, 1, block);
     for (std::int64_t tile = 0; tile < c.tiles(); ++tile) {
-      const bool seen = tile >= rows.first_tile() && tile < rows.last_tile() && rows.kept(tile);
-      if (seen) rows.weights(tile, packed.k.get() + (head * c.tiles() + tile) * c.key_tile_floats(), totals + 2 * block * tile_rows);
+      const bool seen = rows.sees(tile);
+      if (seen) rows.weights(tile, packed.k.get() + (head * c.tiles() + tile) * c.key_tile_words(), totals + 2 * block * c.rows);
       const std::int64_t begin = tile * c.keys, count = std::min(c.keys, c.M - begin);
       for (int r = 0; r < rows.size(); ++r) {
         const float* x = rows.weights_of(r);
@@ -79,32 +102,37 @@ void weights_of_strip(const Call& c, Rows& rows, const Packed& packed, std::int6
   }
 }
 
-/// Keys and values packed once a head, then tasks of a block of queries; the heaviest blocks of a causal call come first.
+/// Keys and values packed once a head, then tasks of a block of queries, head by head.
 void run_packed(const Call& c) {
   Workers workers(c);
-  const std::int64_t heads = c.B * c.G, blocks = (c.N + tile_rows - 1) / tile_rows, tiles = c.tiles();
-  const std::int64_t per_head = std::max<std::int64_t>(1, tiles * (c.key_tile_floats() + c.value_tile_floats()));
-  const std::int64_t wave = std::clamp<std::int64_t>(packed_floats / per_head, 1, heads);
-  Packed packed{0, Buffer(wave * tiles * c.key_tile_floats()), Buffer(wave * tiles * c.value_tile_floats()),
-                std::vector<char>(std::size_t(wave * tiles))};
+  const Cut cut(c);
+  const std::int64_t heads = c.B * c.G, tiles = c.tiles(), words = tiles * (c.key_tile_words() + c.value_tile_words());
   const bool second = second_pass(c);
-  const std::int64_t padded = blocks * tile_rows;
+  const int threads = base::thread_count(c.context.threads);
+  if (!second && words <= head_words && heads >= 4 * threads) {  // packing and queries in one task: the same results
+    std::vector<std::unique_ptr<Packed>> own{std::size_t(threads)};
+    return base::parallel(c.context.threads, heads, [&](std::int64_t head, int worker) {
+      auto& packed = own[std::size_t(worker)];
+      if (!packed) packed = std::make_unique<Packed>(c, 1);
+      packed->first = head;
+      for (std::int64_t at = 0; at < tiles; ++at) packed->fill(c, at, workers[worker].scratch());
+      for (std::int64_t part = 0; part < cut.parts; ++part) run_part(c, cut, workers[worker], *packed, head, part, nullptr);
+    });
+  }
+  const std::int64_t wave = std::clamp<std::int64_t>(packed_words / std::max<std::int64_t>(1, words), 1, heads);
+  Packed packed(c, wave);
+  const std::int64_t padded = cut.blocks * c.rows;
   const Buffer totals(second ? wave * c.share * padded * 2 : 0);
   const Buffer columns(c.extras.column_sums ? wave * c.share * strips * c.M : 0);
   for (std::int64_t first = 0; first < heads; first += wave) {
     const std::int64_t here = std::min(wave, heads - first), queries = here * c.share;
-    packed.fill(c, workers, first, here);
-    base::parallel(c.context.threads, blocks * queries, [&](std::int64_t task, int worker) {
-      const std::int64_t block = blocks - 1 - task / queries, at = task % queries, head = first + at / c.share;
-      Rows& rows = workers[worker];
-      load_block(c, rows, head / c.G, head % c.G * c.share + at % c.share, block);
-      for (std::int64_t tile = rows.first_tile(); tile < rows.last_tile(); ++tile) {
-        const std::int64_t place = (head - first) * tiles + tile;
-        if (rows.kept(tile))
-          rows.visit(tile, packed.k.get() + place * c.key_tile_floats(), packed.v.get() + place * c.value_tile_floats(),
-                     packed.finite[std::size_t(place)]);
-      }
-      rows.finish(second ? totals.get() + (at * padded + block * tile_rows) * 2 : nullptr);
+    packed.first = first;
+    base::parallel(c.context.threads, here * tiles, [&](std::int64_t at, int worker) { packed.fill(c, at, workers[worker].scratch()); });
+    base::parallel(c.context.threads, here * cut.parts, [&](std::int64_t task, int worker) {
+      const std::int64_t at = task / cut.parts, part = task % cut.parts, block = cut.blocks - 1 - part % cut.blocks;
+      const std::int64_t h = part / cut.blocks * cut.heads;
+      run_part(c, cut, workers[worker], packed, first + at, part,
+               second ? totals.get() + ((at * c.share + h) * padded + block * c.rows) * 2 : nullptr);
     });
     if (!second) continue;
     base::parallel(c.context.threads, queries * strips, [&](std::int64_t task, int worker) {
@@ -136,44 +164,53 @@ void load_few(const Call& c, Rows& rows, std::int64_t head) {
 /// Few queries: tasks are chunks of keys, their partial results merged in the order of the keys.
 void run_few(const Call& c) {
   Workers workers(c);
-  const std::int64_t heads = c.B * c.G, chunk = chunk_keys / c.keys > 0 ? chunk_keys / c.keys : 1;
-  const std::int64_t chunks = std::max<std::int64_t>(1, (c.tiles() + chunk - 1) / chunk), size = c.N * c.share;
-  const std::int64_t width = c.value_panels() * kernel::panel, part = size * (width + 2);
+  const std::int64_t heads = c.B * c.G, chunk = std::max<std::int64_t>(1, chunk_keys / c.keys);
+  const std::int64_t chunks = std::max<std::int64_t>(1, (c.tiles() + chunk - 1) / chunk), part = c.N * c.share * (c.value_width() + 3);
   const Buffer parts(heads * chunks * part);
   std::vector<Buffer> packed(std::size_t(base::thread_count(c.context.threads)));
   base::parallel(c.context.threads, heads * chunks, [&](std::int64_t task, int worker) {
     const std::int64_t head = task / chunks, at = task % chunks;
     Rows& rows = workers[worker];
     Buffer& buffer = packed[std::size_t(worker)];
-    if (!buffer) buffer = Buffer(c.key_tile_floats() + c.value_tile_floats());
-    float *k = buffer.get(), *v = k + c.key_tile_floats();
+    if (!buffer && !c.direct) buffer = Buffer(c.key_tile_words() + c.value_tile_words());
+    float *k = buffer.get(), *v = k + c.key_tile_words();
     load_few(c, rows, head);
-    for (std::int64_t tile = std::max(at * chunk, rows.first_tile()); tile < std::min((at + 1) * chunk, rows.last_tile()); ++tile) {
-      if (!rows.kept(tile)) continue;
-      const bool finite = pack_tile(c, head / c.G, head % c.G, tile, k, v, rows.scratch());
-      rows.visit(tile, k, v, finite);
+    for (std::int64_t tile = at * chunk; tile < std::min((at + 1) * chunk, rows.last_tile()); ++tile) {
+      if (!rows.sees(tile)) continue;
+      if (c.direct) {
+        rows.visit_direct(tile, head % c.G);
+      } else {
+        const bool finite = pack_tile(c, head / c.G, head % c.G, tile, k, v, rows.scratch());
+        rows.visit(tile, k, v, finite);
+      }
     }
-    float* to = parts.get() + task * part;
-    std::memcpy(to, rows.out(), std::size_t(size * width) * sizeof(float));
-    std::memcpy(to + size * width, rows.max(), std::size_t(size) * sizeof(float));
-    std::memcpy(to + size * (width + 1), rows.sum(), std::size_t(size) * sizeof(float));
+    rows.save(parts.get() + task * part);
   });
   base::parallel(c.context.threads, heads, [&](std::int64_t head, int worker) {
     Rows& rows = workers[worker];
     load_few(c, rows, head);
-    for (std::int64_t at = 0; at < chunks; ++at) {
-      const float* from = parts.get() + (head * chunks + at) * part;
-      for (std::int64_t r = 0; r < size; ++r) {
-        float* out = rows.out() + r * width;
-        if (c.softmax) {
-          merge(out, rows.max()[r], rows.sum()[r], from + r * width, from[size * width + r], from[size * (width + 1) + r], width);
-        } else {
-          for (std::int64_t e = 0; e < width; ++e) out[e] += from[r * width + e];
-        }
-      }
-    }
+    for (std::int64_t at = 0; at < chunks; ++at) rows.merge(parts.get() + (head * chunks + at) * part);
     rows.finish(nullptr);
   });
+}
+
+std::string why(const Call& c) {
+  const std::string isa = name_of(c.context.isa);
+  const bool fast = c.context.precision == Precision::fast || (c.context.precision == Precision::automatic && c.q.dtype != DType::f32);
+  std::string text = "tiles/" + isa + (fast ? " fast: " : " strict: ") + (c.direct ? "f32" : c.products->name) + ", ";
+  if (c.direct) {
+    text += "keys and values read where they lie in chunks of " + std::to_string(chunk_keys) + " keys: few queries";
+  } else {
+    text += std::to_string(c.rows) + " queries x " + std::to_string(c.keys) + " keys";
+    if (few_queries(c)) text += "; keys split in chunks of " + std::to_string(chunk_keys) + ": few queries";
+    if (c.q.dtype != DType::f32 && c.products->pair == 1) text += std::string("; ") + name_of(c.q.dtype) + " is widened when packed";
+    if (fast && c.products->pair == 1)
+      text += c.q.dtype == DType::f16 ? "; f16 has no products of its own here" : "; " + isa + " has no products of bf16";
+    if (!fast && kernel::pairs_of(c.context.isa)) text += "; products of bf16 refused: strict";
+  }
+  if (!c.plain) text += "; steps over the scores";
+  if (second_pass(c)) text += "; a second pass for weights or column sums";
+  return text;
 }
 
 }  // namespace
@@ -183,22 +220,13 @@ inline namespace v0 {
 
 void attend(const View& q, const View& k, const View& v, const View& out, const AttendOptions& options, const AttendExtras& extras,
             const Context& context) {
-  engine::Call call = engine::check(q, k, v, &out, options, extras, context);
+  const engine::Call call = engine::check(q, k, v, &out, options, extras, context);
   if (call.B == 0 || call.H == 0) return;
-  const bool few = engine::few_queries(call) && !engine::second_pass(call);
-  few ? engine::run_few(call) : engine::run_packed(call);
+  engine::few_queries(call) ? engine::run_few(call) : engine::run_packed(call);
 }
 
-std::string why(const View& q, const View& k, const View& v, const AttendOptions& options, const Context& context) {
-  const engine::Call call = engine::check(q, k, v, nullptr, options, {}, context);
-  std::string text = std::string("tiles/") + call.table->name + " strict, " + std::to_string(engine::tile_rows) + " queries x " +
-                     std::to_string(call.keys) + " keys";
-  if (engine::few_queries(call)) text += "; keys split in chunks of " + std::to_string(engine::chunk_keys) + ": few queries";
-  if (std::string(name_of(context.isa)) != call.table->name) text += std::string("; ") + name_of(context.isa) + ": no loops of its own yet";
-  if (context.precision != Precision::strict) text += "; the precision asked for is not built yet";
-  if (q.dtype != DType::f32) text += std::string("; ") + name_of(q.dtype) + " is widened when packed";
-  if (!call.plain) text += "; steps over the scores: softcap, bias, alibi, masks";
-  return text;
+std::string why(const View& q, const View& k, const View& v, const AttendOptions& options, const AttendExtras& extras, const Context& context) {
+  return engine::why(engine::check(q, k, v, nullptr, options, extras, context));
 }
 
 }  // namespace v0

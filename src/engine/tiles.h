@@ -16,8 +16,9 @@ namespace heed::engine {
 
 inline constexpr float infinity = std::numeric_limits<float>::infinity();
 inline constexpr float log2e = 1.44269504088896341f, ln2 = 0.693147180559945309f;
-inline constexpr int tile_rows = 96, tile_keys = 256, score_stride = tile_keys + 16;
-inline constexpr int tile_groups = tile_rows / kernel::group;
+inline constexpr int tile_rows = 192, tile_keys = 256, score_stride = tile_keys + 16;
+inline constexpr int tile_groups = tile_rows / 6;
+inline constexpr int direct_rows = 32;  ///< that read one key head; more pay for packing
 
 /// Floats on a cache line's boundary, not initialised.
 class Buffer {
@@ -52,17 +53,30 @@ struct Call {
   AttendExtras extras;
   Context context;
   const kernel::Table* table = nullptr;
+  const kernel::Products* products = nullptr;
   std::int64_t B = 0, N = 0, M = 0, H = 0, G = 0, D = 0, E = 0, share = 1;  ///< share: query heads that read one key head
-  float scale = 1;
-  bool softmax = true, plain = true;  ///< plain: no step between the scaled score and the weights but intervals of keys
+  float scale = 1, factor = 1;        ///< weights are 2^(score * factor - reference)
+  bool softmax = true, plain = true;  ///< plain: no step between the product and the weights but intervals of keys
+  bool direct = false;                ///< few queries: keys and values are read where they lie
   Plane bias, mask, keep;
-  std::int64_t keys = tile_keys;  ///< of a tile
+  std::int64_t rows = tile_rows, keys = tile_keys;  ///< of a tile
   std::vector<std::int64_t> key_lengths, query_lengths;
 
+  /// Columns come in multiples of it.
+  int unit() const { return std::max(kernel::panel, products->pair * products->step); }
   std::int64_t tiles() const { return (M + keys - 1) / keys; }
+  /// Words of a query or key, and floats of a padded row of values.
+  std::int64_t depth() const {
+    const std::int64_t words = (D + products->pair - 1) / products->pair, step = products->step;
+    return (words + step - 1) / step * step;
+  }
   std::int64_t value_panels() const { return (E + kernel::panel - 1) / kernel::panel; }
-  std::int64_t key_tile_floats() const { return keys * D; }
-  std::int64_t value_tile_floats() const { return keys * value_panels() * kernel::panel; }
+  std::int64_t value_width() const { return value_panels() * kernel::panel; }
+  std::int64_t key_tile_words() const { return keys * depth(); }
+  std::int64_t value_panel_words() const { return keys / products->pair * kernel::panel; }
+  std::int64_t value_tile_words() const { return value_panels() * value_panel_words(); }
+  /// Packing needs room for this many floats.
+  std::int64_t scratch_floats() const { return std::max(kernel::panel * depth(), 2 * value_width()); }
   bool has_sink() const { return options.sink.has_value() || options.weighting == Weighting::softmax_plus_one; }
   /// The sink of a head in natural units.
   float sink(std::int64_t h) const {
@@ -74,11 +88,13 @@ struct Call {
 Call check(const View& q, const View& k, const View& v, const View* out, const AttendOptions& options, const AttendExtras& extras,
            const Context& context);
 
-/// n elements of stride `stride` at element offset `offset` of a view, as f32.
+/// n elements of stride `stride` at element offset `offset` of a view, as f32 and back.
 void read_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, float* to);
-void write_row(const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from);
-/// Keys [tile * keys, ...) of head g as [16-key panels][D][16] and [panels of E][keys][16], zeros after the last key.
-/// Returns whether every value is finite.
+void write_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from);
+/// The same as words of the call's products, zeros up to depth(). n is D.
+void read_words(const Call& call, const View& view, std::int64_t offset, std::int64_t stride, float* to);
+/// Keys [tile * keys, ...) of head g as [16-key panels][depth][16] words and [panels of E][keys / pair][16] words, zeros after
+/// the last key. Returns whether every value is finite; those that are not are packed as zeros.
 bool pack_tile(const Call& call, std::int64_t b, std::int64_t g, std::int64_t tile, float* k, float* v, float* scratch);
 
 }  // namespace heed::engine

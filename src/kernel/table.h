@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inner loops of the engines, one table an instruction set. Everything is f32; 16-bit inputs are widened before.
+// The inner loops of the engines. A Table an instruction set holds what works on f32; Products are the two matrix products
+// of attention over packed words, in f32 or in pairs of bf16.
 #pragma once
 #include <cstdint>
 
@@ -7,45 +8,102 @@
 
 namespace heed::kernel {
 
-inline constexpr int panel = 16;  ///< columns of a packed panel
-inline constexpr int group = 6;   ///< rows of the micro-kernel; ranges are given a group of rows
+inline constexpr int panel = 16;  ///< columns of a packed panel, and lanes of a row's maximum and sum
+
+/// Storage types that the direct loops read as they are.
+enum class Stored : std::uint8_t { f32, bf16, f16 };
+
+/// How products are computed. A word is a float, or two bf16 of neighbouring channels (of keys in weights and values), the
+/// lower one first; words travel through float pointers.
+struct Products {
+  const char* name;
+  int pair;   ///< elements of a word
+  int step;   ///< depths are multiples of this many words, filled with zeros
+  int group;  ///< rows that share a range of columns
+
+  /// s[r][c] = sum over d of q[r][d] k[c/16][d][c%16] for the panels that hold columns [first[g], last[g]) of each group g of
+  /// rows; lanes[r][c%16] becomes the larger of itself and s[r][c]; NaN is passed over. Depth and strides are in words.
+  void (*score)(const float* q, std::int64_t ldq, const float* k, std::int64_t depth, float* s, std::int64_t lds, int rows, const int* first,
+                const int* last, float* lanes);
+  /// out[r][c] += sum over keys j in [first[g], last[g]), multiples of pair * step, of p[r][j] v[c/16][j][c%16]; ldp and the
+  /// `stride` of panels of v are in words.
+  void (*value)(const float* p, std::int64_t ldp, const float* v, std::int64_t stride, float* out, std::int64_t ldo, int rows, int panels,
+                const int* first, const int* last);
+  /// n floats (a multiple of 16) x to words of 2^(x * factor - reference); below 2^-126 is 0, NaN stays NaN. `to` is x or
+  /// memory before it. The f32 weights are added to 16 sums.
+  void (*exp2_sum)(const float* x, std::int64_t n, float factor, float reference, float* sums, float* to);
+  /// n floats (a multiple of 16) to words; `to` is x or memory before it.
+  void (*narrow)(const float* x, std::int64_t n, float* to);
+};
 
 struct Table {
   const char* name;
+  const Products* strict;  ///< f32 throughout
+  const Products* brief;   ///< f32 with weights good to 16-bit results
 
-  /// s[r][c] = sum over d of q[r][d] k[c/16][d][c%16], for the panels that hold columns [first[g], last[g]) of each group g of rows.
-  void (*score)(const float* q, std::int64_t ldq, const float* k, std::int64_t depth, float* s, std::int64_t lds, int rows,
-                const int* first, const int* last);
-  /// out[r][c] += sum over j in [first[g], last[g]) of p[r][j] v[c/16][j][c%16]; panels of v stand `stride` floats apart.
-  void (*value)(const float* p, std::int64_t ldp, const float* v, std::int64_t stride, float* out, std::int64_t ldo, int rows,
-                int panels, const int* first, const int* last);
-
-  /// Largest of n numbers, NaN left out; -inf for none.
-  float (*max)(const float* x, std::int64_t n);
-  /// x = 2^(x - reference), returns the sum. NaN stays NaN, below 2^-126 is 0.
-  float (*exp2_sum)(float* x, std::int64_t n, float reference);
+  /// lanes[i] = the largest of x[i], x[i + 16] ... of n (a multiple of 16) numbers, NaN left out; -inf for none.
+  void (*max_lanes)(const float* x, std::int64_t n, float* lanes);
+  /// lanes = max(lanes, tile). The reference of a row's weights: it stays until a lane times factor exceeds it by more than 8,
+  /// then it is the largest lane, rounded up.
+  float (*raise)(float* lanes, const float* tile, float factor, float reference);
   /// x = x * factor.
   void (*scale)(float* x, std::int64_t n, float factor);
+  /// x = x + y.
+  void (*add)(float* x, const float* y, std::int64_t n);
+  /// x[i] -= slope * |distance - i|.
+  void (*alibi)(float* x, std::int64_t n, float slope, float distance);
+  /// x[i] = -inf where keep[i] is 0.
+  void (*mask)(float* x, const std::uint8_t* keep, std::int64_t n);
   /// x = cap * tanh(x / cap).
   void (*softcap)(float* x, std::int64_t n, float cap);
   /// x = 1 / (1 + e^-x).
   void (*sigmoid)(float* x, std::int64_t n);
   /// x = max(x, 0) * factor.
   void (*relu)(float* x, std::int64_t n, float factor);
-  /// 16 rows of n numbers, dense, to [n][16].
-  void (*transpose)(const float* from, std::int64_t n, float* to);
+
+  /// 16 rows of n words, `stride` apart, to [n][16].
+  void (*transpose)(const float* from, std::int64_t stride, std::int64_t n, float* to);
+  /// n words of (a[i], b[i]); n a multiple of 16.
+  void (*interleave)(const std::uint16_t* a, const std::uint16_t* b, std::int64_t n, float* to);
   /// Whether n numbers, a multiple of 16, are neither infinite nor NaN.
   bool (*finite)(const float* x, std::int64_t n);
-  /// Dense 16-bit floats to f32.
+  /// Dense 16-bit floats to f32 and back, to nearest even.
   void (*widen_f16)(const std::uint16_t* from, std::int64_t n, float* to);
   void (*widen_bf16)(const std::uint16_t* from, std::int64_t n, float* to);
+  void (*narrow_f16)(const float* from, std::int64_t n, std::uint16_t* to);
+  void (*narrow_bf16)(const float* from, std::int64_t n, std::uint16_t* to);
+
+  /// Products with keys and values where they lie, for few rows: s[r][j] = q[r] k[j] and out[r] += sum of p[r][j] v[j] over n
+  /// keys, `stride` elements apart, each dense.
+  void (*direct_score)(const float* q, std::int64_t ldq, const void* k, Stored type, std::int64_t stride, std::int64_t depth, std::int64_t n,
+                       float* s, std::int64_t lds, int rows);
+  void (*direct_value)(const float* p, std::int64_t ldp, const void* v, Stored type, std::int64_t stride, std::int64_t width, std::int64_t n,
+                       float* out, std::int64_t ldo, int rows);
 };
 
-extern const Table avx2_table, avx512_table;
+extern const Table avx2_table, avx512_table, plain_table;
+/// Pairs of bf16: VDPBF16PS, tiles, and both in plain C++.
+extern const Products avx512_bf16_products, amx_products, plain_bf16_products, plain_amx_products;
 
 /// The table that serves an instruction set; those without loops of their own fall to the next lower one.
 inline const Table& table_of(Isa isa) {
-  return isa == Isa::avx512 || isa == Isa::avx512_bf16 || isa == Isa::amx ? avx512_table : avx2_table;
+  switch (isa) {
+    case Isa::avx2: return avx2_table;
+    case Isa::avx512_bf16_emulated:
+    case Isa::amx_emulated: return plain_table;
+    default: return avx512_table;
+  }
+}
+
+/// Products of pairs; null where the instruction set has none.
+inline const Products* pairs_of(Isa isa) {
+  switch (isa) {
+    case Isa::avx512_bf16: return &avx512_bf16_products;
+    case Isa::amx: return &amx_products;
+    case Isa::avx512_bf16_emulated: return &plain_bf16_products;
+    case Isa::amx_emulated: return &plain_amx_products;
+    default: return nullptr;
+  }
 }
 
 }  // namespace heed::kernel
