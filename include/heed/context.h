@@ -12,7 +12,7 @@ enum class Isa : std::uint8_t { avx2, avx512, avx512_bf16, amx, avx512_bf16_emul
 /// How products are computed; sums are f32. strict: f32 products. fast: products of bf16 where the instruction set has them.
 /// automatic: what the call says, strict for f32 tensors and fast for attention over bf16 and f16. split (f32 by products of
 /// bf16 terms) and int8 are not built yet: asking is an error.
-enum class Precision : std::uint8_t { automatic, strict, split, fast, int8 };
+enum class Precision : std::uint8_t { strict, split, fast, int8, automatic };
 
 /// The best instruction set of this machine, lowered by HEED_ISA. Throws Error for an unknown or unsupported name
 /// and for a CPU without AVX2, FMA and F16C.

@@ -73,7 +73,7 @@ std::string why(const nb::tuple& qkv, const nb::tuple& options, const nb::tuple&
   set(o.bias, r.terms.bias);
   set(o.alibi_slopes, r.terms.alibi_slopes);
   set(o.sink, r.terms.sink);
-  return heed::why(r.q.raw_view(), r.k.raw_view(), r.v.raw_view(), o, r.context);
+  return heed::why(r.q.raw_view(), r.k.raw_view(), r.v.raw_view(), o, {}, r.context);
 }
 
 }  // namespace

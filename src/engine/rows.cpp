@@ -78,10 +78,10 @@ bool Rows::sees(std::int64_t tile) const {
   return false;
 }
 
-Span Rows::span(const Row& row, std::int64_t tile) const {
+Columns Rows::span(const Row& row, std::int64_t tile) const {
   const std::int64_t begin = tile * call_.keys;
   const auto inside = [&](std::int64_t j) { return int(std::clamp<std::int64_t>(j - begin, 0, call_.keys)); };
-  Span s{inside(row.head), inside(row.lo), inside(row.hi)};
+  Columns s{inside(row.head), inside(row.lo), inside(row.hi)};
   if (s.from >= s.to) s.from = s.to = s.head, s.head = 0, s.from = 0;
   if (!call_.options.blocks || s.from >= s.to) return s;
   const std::int64_t size = call_.options.blocks->key_block, at = row.i / call_.options.blocks->query_block;
@@ -105,7 +105,7 @@ bool Rows::ranges(std::int64_t tile) {
     const int begin = g * group, end = std::min(size_, begin + group);
     int first = int(call_.keys), last = 0;
     for (int r = begin; r < end; ++r) {
-      const Span s = span_[r] = span(row_[r], tile);
+      const Columns s = span_[r] = span(row_[r], tile);
       if (s.first() < s.to) first = std::min(first, s.first()), last = std::max(last, s.to);
     }
     first_[g] = first < last ? first / unit * unit : 0;
@@ -170,7 +170,7 @@ void Rows::mask_scores(std::int64_t tile) {
     const int g = r / group, first = first_[g], last = last_[g];
     if (first == last || even_[g]) continue;
     float* x = scores_.get() + r * score_stride;
-    const Span s = span_[r];
+    const Columns s = span_[r];
     const int from = std::clamp(s.first(), first, last), to = std::clamp(s.to, from, last);
     if (!call_.plain && from < to) steps(r, tile * call_.keys, from, to);
     std::fill(x + first, x + from, -infinity);
@@ -334,7 +334,7 @@ void Rows::finish(float* totals) {
       call_.table->scale(out, width_, factor * inverse);
     }
     const auto& s = call_.out.strides;
-    write_row(*call_.table, call_.out, b_ * s[0] + row.i * s[1] + row.h * s[2], s[3], call_.E, out);
+    write_row(call_.out, b_ * s[0] + row.i * s[1] + row.h * s[2], s[3], call_.E, out);
     const auto place = [&](const View& view) {
       return static_cast<float*>(view.data) + b_ * view.strides[0] + row.h * view.strides[1] + row.i * view.strides[2];
     };

@@ -13,7 +13,7 @@ struct Row {
 };
 
 /// Columns of a tile that a row may see: [0, head) and [from, to), head < from.
-struct Span {
+struct Columns {
   int head, from, to;
   int first() const { return head > 0 ? 0 : from; }
 };
@@ -56,7 +56,7 @@ class Rows {
 
  private:
   bool ranges(std::int64_t tile);
-  Span span(const Row& row, std::int64_t tile) const;
+  Columns span(const Row& row, std::int64_t tile) const;
   bool scores(std::int64_t tile, const float* k);
   void mask_scores(std::int64_t tile);
   void steps(int r, std::int64_t begin, int from, int to);
@@ -70,7 +70,7 @@ class Rows {
   std::int64_t b_ = 0, width_, depth_, first_tile_ = 0, last_tile_ = 0, head_tiles_ = 0;
   int size_ = 0;
   Row row_[tile_rows];
-  Span span_[tile_rows];
+  Columns span_[tile_rows];
   float reference_[tile_rows];
   int first_[tile_groups], last_[tile_groups], end_[tile_groups];  ///< of a group: columns with weights; end: the last one any row sees
   bool even_[tile_groups];                                        ///< all rows see all columns of the range

@@ -90,7 +90,7 @@ void weights_of_strip(const Call& c, Rows& rows, const Packed& packed, std::int6
       const std::int64_t begin = tile * c.keys, count = std::min(c.keys, c.M - begin);
       for (int r = 0; r < rows.size(); ++r) {
         const float* x = rows.weights_of(r);
-        const std::int64_t first = seen ? rows.first_of(r) : 0, last = seen ? rows.last_of(r) : 0;
+        const std::int64_t first = seen ? rows.first_of(r) : 0, last = seen ? std::min<std::int64_t>(rows.last_of(r), count) : 0;
         if (columns)
           for (std::int64_t j = first; j < last; ++j) columns[begin + j] += x[j];
         if (!c.extras.weights) continue;

@@ -64,8 +64,8 @@ Tensor visible(const AttendOptions& o, const Sizes& s) {
       for (std::int64_t i = 0; i < s.N; ++i)
         for (std::int64_t j = 0; j < s.M; ++j) {
           const std::int64_t keys = length(o.key_lengths, b, s.M), queries = length(o.query_lengths, b, s.N), p = i + keys - queries;
-          bool see = i < queries && j < keys && (!o.causal || j <= p) && (o.window_left < 0 || j >= p - o.window_left) &&
-                     (o.window_right < 0 || j <= p + o.window_right);
+          const bool near = (o.window_left < 0 || j >= p - o.window_left) && (o.window_right < 0 || j <= p + o.window_right);
+          bool see = i < queries && j < keys && (!o.causal || j <= p) && (near || j < o.first_keys) && (p - j) % o.dilation == 0;
           see = see && (!o.mask || at(given, b, h, i, j));
           *to++ = see && (!o.blocks || at(keep, b, h, i / o.blocks->query_block, j / o.blocks->key_block));
         }
@@ -109,7 +109,7 @@ Attended Ops::attend(const Tensor& q, const Tensor& k, const Tensor& v, const At
 Attended Ops::attend_plain(const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options, unsigned extras,
                            const ScoreTerms& terms) const {
   const Sizes s = sizes_of(q, k, v);
-  why(q.raw_view(), k.raw_view(), v.raw_view(), with_terms(options, terms), context_);  // checks everything
+  why(q.raw_view(), k.raw_view(), v.raw_view(), with_terms(options, terms), {}, context_);  // checks everything
   const bool softmax_like = options.weighting == Weighting::softmax || options.weighting == Weighting::softmax_plus_one;
   if ((extras & (want_lse | want_row_max)) && !softmax_like) fail("lse, row_max", "the weighting softmax or softmax_plus_one", "another");
   const std::int64_t share = s.G == 0 ? 1 : s.H / s.G;
