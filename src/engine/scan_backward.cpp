@@ -92,7 +92,7 @@ class Backward {
 
   /// [P][W] to [P / 16][W][16].
   void transpose(const float* from, std::int64_t rows, float* to) {
-    for (std::int64_t i = 0; i < rows; i += 16) call_.table->transpose(from + i * W, W, to + i * W);
+    for (std::int64_t i = 0; i < rows; i += 16) call_.table->transpose(from + i * W, W, W, to + i * W);
   }
 
   /// to[t] += sum over i >= t of x[i][t] y[i]: x is lower triangular.
@@ -141,7 +141,7 @@ void Backward::chunk(std::int64_t c, const float* state) {
   const int count = walk_.count, panels = int(W / 16), channels = int(P / 16);
   const auto& loops = *call_.loops;
   std::memset(walk_.k.get() + count * P, 0, std::size_t((up16(count) - count) * P) * sizeof(float));
-  if (count == 1) call_.table->transpose(walk_.k.get(), P, walk_.keys.get());
+  if (count == 1) call_.table->transpose(walk_.k.get(), P, P, walk_.keys.get());
   for (int i = 0; i < count; ++i) {
     float* o = out_.get() + i * W;
     std::memset(o, 0, std::size_t(W) * sizeof(float));

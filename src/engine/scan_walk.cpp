@@ -112,7 +112,7 @@ void Walk::load(std::int64_t s, int most) {
   if (count == 1) return;
   const std::int64_t whole = up16(count);
   std::memset(k.get() + count * depth, 0, std::size_t((whole - count) * depth) * sizeof(float));
-  for (std::int64_t i = 0; i < whole; i += 16) call.table->transpose(k.get() + i * depth, depth, keys.get() + i * depth);
+  for (std::int64_t i = 0; i < whole; i += 16) call.table->transpose(k.get() + i * depth, depth, depth, keys.get() + i * depth);
 }
 
 std::int64_t Walk::advance() {
