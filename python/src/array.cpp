@@ -112,8 +112,15 @@ Array take_torch(nb::handle object, const std::string& name) {
   array.requires_grad = PyObject_IsTrue(nb::object(object.attr("requires_grad")).ptr()) == 1;
   if (torch.api && torch.api->array_from_object) {
     dlpack::Array borrowed;
-    if (torch.api->array_from_object(object.ptr(), &borrowed) != 0) throw nb::python_error();
-    array.tensor = from_dlpack(borrowed, name, keep(object));
+    // A negative view (the imaginary part of a conjugate) shows other numbers than its memory holds.
+    static PyObject *const is_neg = PyUnicode_InternFromString("is_neg"), *const resolve = PyUnicode_InternFromString("resolve_neg");
+    nb::object plain = nb::borrow(object);
+    if (nb::steal(PyObject_CallMethodNoArgs(object.ptr(), is_neg)).ptr() == Py_True) plain = nb::steal(PyObject_CallMethodNoArgs(object.ptr(), resolve));
+    if (torch.api->array_from_object(plain.ptr(), &borrowed) != 0) {
+      PyErr_Clear();
+      fail(name, "a dense tensor on the CPU", nb::cast<std::string>(nb::str(object.attr("layout"))) + " on " + nb::cast<std::string>(nb::str(object.attr("device"))));
+    }
+    array.tensor = from_dlpack(borrowed, name, keep(plain));
     return array;
   }
   // A torch without the exchange API: the same through a capsule, which the tensor's owner keeps.

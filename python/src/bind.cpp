@@ -50,12 +50,13 @@ Backward tape_backward(const std::vector<Tensor>& results, const Taken& taken, c
 }
 
 std::vector<nb::object> differentiable(const std::vector<Tensor>& results, const Taken& taken, const Backward& backward) {
-  nb::list outputs, inputs, kinds;
+  nb::list outputs, inputs, kinds, others;
   for (const Tensor& tensor : results) {
     outputs.append(give_new(tensor, taken));
     kinds.append(tensor.dtype() == DType::f32 || tensor.dtype() == DType::bf16 || tensor.dtype() == DType::f16);
   }
   for (nb::handle tensor : taken.wanted) inputs.append(tensor);
+  for (nb::handle tensor : taken.others) others.append(tensor);
   const nb::object play = nb::cpp_function([backward](const nb::tuple& given) {
     std::vector<Tensor> cotangents;
     for (nb::handle g : given) cotangents.push_back(g.is_none() ? Tensor() : take(g, "gradient").tensor);
@@ -68,7 +69,7 @@ std::vector<nb::object> differentiable(const std::vector<Tensor>& results, const
     return nb::tuple(gradients);
   });
   std::vector<nb::object> objects;
-  for (nb::handle made : nb::module_::import_("heed._autograd").attr("attach")(play, outputs, kinds, inputs))
+  for (nb::handle made : nb::module_::import_("heed._autograd").attr("attach")(play, outputs, kinds, others, inputs))
     objects.push_back(nb::borrow(made));
   return objects;
 }

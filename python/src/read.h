@@ -19,12 +19,16 @@ struct Taken {
   std::vector<Array> arrays;
   std::vector<nb::handle> wanted;  ///< the torch tensors that require a gradient, while torch records
   std::vector<Tensor> leaves;      ///< the same as starts of heed's graph
+  std::vector<nb::handle> others;  ///< the other torch tensors
 
   /// A tensor that a gradient is wanted of comes as a leaf, so that ops record.
   Tensor add(nb::handle object, const std::string& name) {
     arrays.push_back(take(object, name));
     const Array& array = arrays.back();
-    if (!array.requires_grad || !torch_records()) return array.tensor;
+    if (!array.requires_grad || !torch_records()) {
+      if (array.kind == Kind::torch) others.push_back(object);
+      return array.tensor;
+    }
     wanted.push_back(object);
     leaves.push_back(leaf(array.tensor));
     return leaves.back();

@@ -98,6 +98,11 @@ def test_results_never_share_an_arguments_memory():
         assert x[1, 2] == 5
 
 
+def test_negative_views():
+    x = torch.tensor([1 + 2j]).conj().imag
+    assert x.is_neg() and heed.ops.scale(x, 1.0) == -2
+
+
 def test_read_only_and_empty_arrays():
     x = np.ones((2, 3), np.float32)
     x.flags.writeable = False
@@ -150,6 +155,8 @@ WRONG = {
     "shape": (ValueError, "v", lambda: heed.attend(q, k, v[:, :3])),
     "nan scale": (ValueError, "scale: expected a finite", lambda: heed.attend(q, k, v, scale=float("nan"))),
     "weighting": (ValueError, "weighting: expected one of", lambda: heed.attend(q, k, v, weighting="max")),
+    "sparse": (ValueError, "x: expected a dense tensor", lambda: heed.ops.exp(torch.eye(3).to_sparse())),
+    "meta": (ValueError, "x: expected a dense tensor", lambda: heed.ops.exp(torch.zeros(2, device="meta"))),
     "isa": (ValueError, "isa: expected one of", lambda: heed.attend(q, k, v, isa="mmx")),
     "threads": (ValueError, "threads", lambda: heed.attend(q, k, v, threads=-1)),
     "slug": (ValueError, "mechanism: expected a slug", lambda: heed.run("no-such", {})),
@@ -216,6 +223,14 @@ def test_safetensors_round_trip(tmp_path):
     for name, tensor in tensors.items():
         assert np.array_equal(back[name], np.asarray(tensor))
     back["a"] += 1  # memory of its own
+
+
+@pytest.mark.parametrize("order", ["heed, torch", "torch, heed"])
+def test_one_pool_of_threads(order):
+    """heed names libgomp.so.1 as torch does, so whichever comes first serves both."""
+    code = f"import {order}; print(len({{l.split()[-1] for l in open('/proc/self/maps') if 'libgomp' in l}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.stdout.strip() == "1", done.stderr
 
 
 def heed_program(*arguments):

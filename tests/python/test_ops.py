@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every op against torch: values and gradients, float64 there, float32 here. Cases: op_cases_*.py, a line an op."""
+import gc
 import importlib
 import pathlib
 import re
+import sys
+import weakref
 
 import pytest
 import torch
@@ -82,6 +85,11 @@ def test_gradients_follow_torchs_rules():
     y += 1
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+    constant = torch.ones(4)
+    y = heed.ops.mul(x, constant)
+    constant.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
     y = heed.ops.exp(x).sum()
     y.backward(retain_graph=True)
     once = x.grad.clone()
@@ -89,6 +97,27 @@ def test_gradients_follow_torchs_rules():
     torch.testing.assert_close(x.grad, 2 * once)
     with pytest.raises(RuntimeError, match="gradient of a gradient"):
         torch.autograd.grad(heed.ops.exp(x).sum(), x, create_graph=True)
+
+
+def test_16_bit_gradients_have_their_inputs_type():
+    x = torch.randn(2, 3, 2, 8).bfloat16().requires_grad_()
+    heed.attend(x, x, x, causal=True).float().square().sum().backward()
+    y = x.detach().double().requires_grad_()
+    t = y.transpose(1, 2)
+    torch.nn.functional.scaled_dot_product_attention(t, t, t, is_causal=True).square().sum().backward()
+    assert x.grad.dtype == torch.bfloat16
+    assert (x.grad.double() - y.grad).abs().max() <= 2**-5 * y.grad.abs().max()
+
+
+def test_graphs_are_freed():
+    x, w = torch.randn(8, 64, requires_grad=True), torch.randn(64, 64, requires_grad=True)
+    y = heed.ops.linear(heed.ops.exp(x), w)
+    dead = weakref.ref(y)
+    y.sum().backward()
+    references = sys.getrefcount(w)
+    del y
+    gc.collect()
+    assert dead() is None and sys.getrefcount(w) < references
 
 
 def test_a_graph_of_heed_and_torch():
