@@ -118,7 +118,8 @@ Array take_torch(nb::handle object, const std::string& name) {
     if (nb::steal(PyObject_CallMethodNoArgs(object.ptr(), is_neg)).ptr() == Py_True) plain = nb::steal(PyObject_CallMethodNoArgs(object.ptr(), resolve));
     if (torch.api->array_from_object(plain.ptr(), &borrowed) != 0) {
       PyErr_Clear();
-      fail(name, "a dense tensor on the CPU", nb::cast<std::string>(nb::str(object.attr("layout"))) + " on " + nb::cast<std::string>(nb::str(object.attr("device"))));
+      const auto text = [&](const char* attribute) { return nb::cast<std::string>(nb::str(nb::object(object.attr(attribute)))); };
+      fail(name, "a dense tensor on the CPU", text("layout") + " on " + text("device"));
     }
     array.tensor = from_dlpack(borrowed, name, keep(plain));
     return array;
