@@ -115,7 +115,8 @@ Array take_torch(nb::handle object, const std::string& name) {
     // A negative view (the imaginary part of a conjugate) shows other numbers than its memory holds.
     static PyObject *const is_neg = PyUnicode_InternFromString("is_neg"), *const resolve = PyUnicode_InternFromString("resolve_neg");
     nb::object plain = nb::borrow(object);
-    if (nb::steal(PyObject_CallMethodNoArgs(object.ptr(), is_neg)).ptr() == Py_True) plain = nb::steal(PyObject_CallMethodNoArgs(object.ptr(), resolve));
+    if (nb::steal(PyObject_CallMethodNoArgs(object.ptr(), is_neg)).ptr() == Py_True)
+      plain = nb::steal(PyObject_CallMethodNoArgs(object.ptr(), resolve));
     if (torch.api->array_from_object(plain.ptr(), &borrowed) != 0) {
       PyErr_Clear();
       const auto text = [&](const char* attribute) { return nb::cast<std::string>(nb::str(nb::object(object.attr(attribute)))); };
