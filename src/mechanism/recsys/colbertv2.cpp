@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// ColBERTv2 (Santhanam et al., 2022): late interaction, score(q, d) = sum_i max_j q_i . d_j over unit rows; and the codec of its index
+// (nbits given): the nearest centroid of a row and its residual in 2^nbits buckets a dimension.
+#include <cmath>
+
+#include "heed/ops.h"
+#include "mechanism/mechanism.h"
+
+namespace heed::mechanism {
+namespace {
+
+struct Colbertv2 : Mechanism {
+  Tensor queries, documents, mask, embeddings, centroid, cutoffs, bucket_weights, out, maxsim, argmax, codes, residuals, buckets;
+  std::string interaction = "colbert", similarity = "cosine";
+  std::optional<std::int64_t> nbits, dim, centroids;
+
+  void describe(Declaration& d) override {
+    const bool codec = nbits.has_value();
+    const std::string buckets_of_bits = std::to_string(1 << nbits.value_or(1)), between = std::to_string((1 << nbits.value_or(1)) - 1);
+    d.param("interaction", interaction, "late interaction").one_of({"colbert"});
+    d.param("similarity", similarity, "of unit rows").one_of({"cosine"});
+    d.param("nbits", nbits, "bits a dimension; given, the codec runs").least(1).most(2).computed("none: Q and D are given");
+    d.param("dim", dim, "d of the codec").least(1).computed("from embeddings");
+    d.param("centroids", centroids, "K of the codec").least(1).computed("from centroids");
+    d.input("Q", queries, "NQ Lq d", "unit rows of one query, or of one a document").when(!codec, "no nbits");
+    d.input("D", documents, "ND Ld d", "unit rows").when(!codec, "no nbits");
+    d.input("D_mask", mask, "ND Ld", "true where a document has a token").of(DType::boolean).when(!codec, "no nbits");
+    d.input("embeddings", embeddings, "T d", "rows to store").no_gradient().when(codec, "nbits");
+    d.input("centroids", centroid, "K d", "rows of the codebook").no_gradient().when(codec, "nbits");
+    d.input("bucket_cutoffs", cutoffs, between, "rising bounds of the buckets").no_gradient().when(codec, "nbits");
+    d.input("bucket_weights", bucket_weights, buckets_of_bits, "the value of each bucket").no_gradient().when(codec, "nbits");
+    d.output("out", out, codec ? "T d" : "ND");
+    d.output("maxsim", maxsim, "ND Lq", "the best of each query row").when(!codec, "no nbits");
+    d.output("argmax", argmax, "ND Lq", "where it is").of(DType::i64).when(!codec, "no nbits");
+    d.output("codes", codes, "T", "nearest centroid").of(DType::i64).when(codec, "nbits");
+    d.output("residuals", residuals, "T d*nbits/8", "bits of the buckets, the low one first, the first of eight the highest").of(DType::u8).when(codec, "nbits");
+    d.output("buckets", buckets, "T d", "bucket of each residual").of(DType::i64).when(codec, "nbits");
+    if (codec) d.no_gradients("the codec rounds");
+  }
+
+  void run(Ops& ops) override {
+    if (nbits) return encode(ops);
+    const auto ND = documents.extent(0), Ld = documents.extent(1);
+    if (queries.extent(0) != 1 && queries.extent(0) != ND) fail("input Q", "1 or " + std::to_string(ND) + " queries", std::to_string(queries.extent(0)));
+    const Tensor scores = ops.where(mask.reshape({ND, 1, Ld}), ops.matmul(queries, documents.transpose(1, 2)), ops.full({}, -9999));
+    argmax = ops.argmax(ops.no_gradient(scores, "choice of the best"), 2);
+    maxsim = ops.gather(scores, 2, argmax.reshape({ND, queries.extent(1), 1})).reshape({ND, queries.extent(1)});
+    out = ops.sum(maxsim, {1});
+  }
+
+  void encode(const Ops& ops) {
+    const auto T = embeddings.extent(0), d = embeddings.extent(1), bits = *nbits;
+    if (d * bits % 8) fail("input embeddings", "a width whose bits fill bytes", std::to_string(d));
+    codes = ops.argmax(ops.linear(embeddings, centroid), 1);
+    const Tensor near = ops.embedding(centroid, codes), rest = ops.sub(embeddings, near), bounds = cutoffs.dense(), values = bucket_weights.dense();
+    buckets = Tensor::zeros(DType::i64, {T, d});
+    residuals = Tensor::zeros(DType::u8, {T, d * bits / 8});
+    Tensor coarse(DType::f32, {T, d});
+    for (std::int64_t n = 0; n < T * d; ++n) {
+      std::int64_t bucket = 0;
+      for (std::int64_t c = 0; c < bounds.count(); ++c) bucket += bounds.data<float>()[c] < rest.data<float>()[n];
+      buckets.data<std::int64_t>()[n] = bucket;
+      coarse.data<float>()[n] = values.data<float>()[bucket];
+      for (std::int64_t b = 0; b < bits; ++b)
+        residuals.data<std::uint8_t>()[(n * bits + b) / 8] |= std::uint8_t(((bucket >> b) & 1) << (7 - (n * bits + b) % 8));
+    }
+    const Tensor sum = ops.add(near, coarse);
+    out = ops.mul(sum, ops.rsqrt(ops.maximum(ops.sum(ops.square(sum), {1}, true), ops.full({}, 1e-24f))));
+  }
+};
+
+}  // namespace
+}  // namespace heed::mechanism
+
+HEED_MECHANISM(colbertv2, Colbertv2, "colbertv2", "recsys", "op", 2, "ColBERTv2: Effective and Efficient Retrieval via Lightweight Late Interaction")
