@@ -14,7 +14,7 @@ namespace {
 
 using product::Layout, product::panel;
 
-constexpr std::int64_t task_rows = 384, task_columns = 64;
+constexpr std::int64_t task_rows = 384, task_columns = 64, few_rows = 4;
 
 /// Few operations do not pay for waking threads.
 int threads_for(const Context& context, std::int64_t products) { return products < (std::int64_t{1} << 17) ? 1 : context.threads; }
@@ -130,6 +130,10 @@ void Matrix::multiply(const Context& context, Activations& x, float* y, std::int
     for (std::int64_t p = 0; p == 0 || p < k; p += product::depth) {
       const std::int64_t here = std::min(product::depth, k - p);
       const float* b = reinterpret_cast<const float*>(w) + p * panel;
+      if (!whole && n <= few_rows) {
+        loops.thin[int(layout_)]({from + i * ld + p, ld, 1, product::most_rows * ld}, n, w, panel_, inputs_, p, here, columns, to, ldy, p > 0);
+        continue;
+      }
       std::int64_t apart = panel_ / 4;
       if (!whole) {
         apart = here * panel;

@@ -7,7 +7,7 @@ template <Layout L, int R, int N>
 __attribute__((noinline)) void dot(const Rows& a, const std::uint8_t* w, std::int64_t apart, std::int64_t column, float* y,
                                    std::int64_t ldy) {
   constexpr Form f = form_of(L);
-  constexpr int each = panel / width, many = 32 / f.bits, split = 32 / f.channels;
+  constexpr int each = panel / width, step = many<L>, split = 32 / f.channels;
   const std::int64_t k = a.k, blocks = k / 32;
   w += column / panel * apart;
   const int lane = int(column % panel);
@@ -26,7 +26,11 @@ __attribute__((noinline)) void dot(const Rows& a, const std::uint8_t* w, std::in
 #pragma GCC unroll 16
       for (int v = 0; v < N; ++v) d[r][v] = dot_start<f.bits>(start + r * blocks * split + g);
 #pragma GCC unroll 16
-    for (int s = 0; s < f.channels; s += many, codes += 64, q += many) {
+    for (int s = 0; s < f.channels; s += step, codes += 64, q += step) {
+      if constexpr (R <= 2) {
+#pragma GCC unroll 16
+        for (int v = 0; v < N; v += each) __builtin_prefetch(codes + v / each * apart + ahead);
+      }
       if constexpr (f.bits == 8) {
         Codes<8> c[N];
 #pragma GCC unroll 16

@@ -82,10 +82,16 @@ using Dots = void (*)(const Rows& a, std::int64_t rows, const std::uint8_t* w, s
 /// Channels [from, from + count) of a panel of k in f32, to[count][16]; `from` a multiple of 32.
 using Expand = void (*)(const std::uint8_t* w, std::int64_t k, std::int64_t from, std::int64_t count, float* to);
 
+/// c[rows, columns] (+)= A B over channels [from, from + count) of panels of k, widened in registers: for few rows. Same bits as Expand
+/// and Product. a.data is at channel `from`, a.step is 1.
+using Thin = void (*)(const Left& a, std::int64_t rows, const std::uint8_t* w, std::int64_t apart, std::int64_t k, std::int64_t from,
+                      std::int64_t count, std::int64_t columns, float* c, std::int64_t ldc, bool adding);
+
 struct Loops {
   Product f32;
   Product bf16;            ///< a float is a pair of bf16; null where there is no instruction for it
   Expand expand[layouts];  ///< none for f32
+  Thin thin[layouts];      ///< none for f32
   Dots dots[layouts];      ///< none for floats
   void (*quantise)(const float* x, const Rows& to);          ///< one row
   void (*round)(const float* x, std::int64_t n, std::uint16_t* to);  ///< to bf16, nearest even

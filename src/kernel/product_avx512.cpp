@@ -83,18 +83,18 @@ inline void accumulate(V& c, V a, V b) { asm("vdpbf16ps %2, %1, %0" : "+v"(c) : 
 
 #include "kernel/product.inl"
 
+inline __m256i to_bf16(V x) {
+  __m256i y;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(y) : "v"(x));
+  return y;
+}
 /// Denormals become zero.
 void round(const float* x, std::int64_t n, std::uint16_t* to) {
   std::int64_t i = 0;
-  const auto half = [](V v) __attribute__((always_inline)) {
-    __m256i y;
-    asm("vcvtneps2bf16 %1, %0" : "=v"(y) : "v"(v));
-    return y;
-  };
-  for (; i + width <= n; i += width) _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), half(load(x + i)));
+  for (; i + width <= n; i += width) _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), to_bf16(load(x + i)));
   if (i < n) {
     const __mmask16 mask = __mmask16((1u << (n - i)) - 1);
-    _mm256_mask_storeu_epi16(to + i, mask, half(_mm512_maskz_loadu_ps(mask, x + i)));
+    _mm256_mask_storeu_epi16(to + i, mask, to_bf16(_mm512_maskz_loadu_ps(mask, x + i)));
   }
 }
 
