@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // scan() and scan_backward() against the recurrence in double, token by token, over random shapes, strides and options.
+#include "heed/ops.h"
 #include "heed/scan.h"
 
 #include <gtest/gtest.h>
@@ -372,6 +373,86 @@ TEST(Scan, BackwardDoesNotDependOnTheChunks) {
       for (std::size_t i = 0; i < got.size(); ++i) expect_close(got[i], values(first[i], first[i].shape()), 2e-5, "gradient " + std::to_string(i));
     }
   }
+}
+
+/// The op with its fused derivative against the same in smaller ops.
+TEST(Scan, TheOpEqualsItsPlainForm) {
+  Random random(7);
+  const Context context;
+  const Ops ops(context);
+  for (int i = 0; i < 40; ++i) {
+    Problem p = random_problem(random, 20, false);
+    p.q = p.q.to(DType::f32), p.k = p.k.to(DType::f32), p.v = p.v.to(DType::f32);
+    const unsigned extras = want_final | (p.beta.defined() ? 0u : unsigned(want_sum | want_final_sum));
+    std::vector<Tensor> leaves, both[2];
+    const auto start = [&](const Tensor& x) {
+      if (!x.defined()) return x;
+      leaves.push_back(leaf(x));
+      return leaves.back();
+    };
+    const Tensor q = start(p.q), k = start(p.k), v = start(p.v);
+    const ScanTerms terms{start(p.decay), start(p.beta), start(p.initial), start(p.initial_sum), p.lengths};
+    SCOPED_TRACE(text(p));
+    for (const bool plain : {false, true}) {
+      const Scanned got = plain ? ops.scan_plain(q, k, v, terms, p.options, extras) : ops.scan(q, k, v, terms, p.options, extras);
+      std::vector<Tensor> outs{got.out, got.final}, cotangents;
+      if (!p.beta.defined()) outs.insert(outs.end(), {got.sum, got.final_sum});
+      Random same{unsigned(i)};
+      for (const Tensor& out : outs) cotangents.push_back(same.floats(out.shape()));
+      for (const Tensor& out : outs) both[plain].push_back(out.with_origin(nullptr));
+      for (const Tensor& gradient : gradients(ops, outs, cotangents, leaves)) both[plain].push_back(gradient.with_origin(nullptr));
+    }
+    for (std::size_t n = 0; n < both[0].size(); ++n)
+      expect_close(both[0][n].dense(), values(both[1][n], both[1][n].shape()), 3e-5, "tensor " + std::to_string(n));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Scan, NoSecondDerivativeOfTheFusedOne) {
+  const Context context;
+  const Ops ops(context);
+  const Tensor q = leaf(Tensor::zeros(DType::f32, {1, 2, 1, 2}));
+  const Tensor out = ops.scan(q, q, q).out;
+  const auto first = gradients(ops, {out}, {Tensor::zeros(DType::f32, out.shape())}, {q});
+  EXPECT_THROW(gradients(ops, {first[0]}, {Tensor::zeros(DType::f32, q.shape())}, {q}), Error);
+}
+
+/// x_t = a_t x_{t-1} + b_t, its gradient, and the running maximum, by their definitions.
+TEST(Scan, RecurrenceAndRunningMaximum) {
+  Random random(8);
+  const Context context;
+  const Ops ops(context);
+  for (const bool reverse : {false, true}) {
+    for (const Shape& shape : {Shape{3, 7, 5}, Shape{3, 1, 5}, Shape{3, 7, 1}}) {
+      const Tensor a = leaf(random.floats(shape)), b = leaf(random.floats({3, 7, 5})), g = random.floats({3, 7, 5});
+      const Tensor x = ops.recurrence(a, b, 1, reverse);
+      const Vector va = values(a.raw_view(), {3, 7, 5}), vb = values(b.raw_view(), {3, 7, 5}), vg = values(g, {3, 7, 5});
+      Vector want(105), db(105), da(105);
+      const auto walk = [&](bool backwards, auto body) {
+        for (int o = 0; o < 3; ++o)
+          for (int i = 0; i < 5; ++i)
+            for (int s = 0; s < 7; ++s) {
+              const int t = backwards ? 6 - s : s, step = backwards ? 5 : -5;
+              body(std::size_t(o * 35 + t * 5 + i), s == 0 ? std::size_t(105) : std::size_t(o * 35 + t * 5 + i + step));
+            }
+      };
+      walk(reverse, [&](std::size_t at, std::size_t before) { want[at] = vb[at] + (before < 105 ? va[at] * want[before] : 0); });
+      walk(!reverse, [&](std::size_t at, std::size_t after) { db[at] = vg[at] + (after < 105 ? va[after] * db[after] : 0); });
+      walk(reverse, [&](std::size_t at, std::size_t before) { da[at] = before < 105 ? db[at] * want[before] : 0; });
+      expect_close(x.with_origin(nullptr), want, 1e-5, "x");
+      const auto got = gradients(ops, {x}, {g}, {a, b});
+      expect_close(got[1].with_origin(nullptr), db, 1e-5, "b");
+      Vector summed(std::size_t(shape.count()));
+      for (std::size_t n = 0; n < 105; ++n) {
+        const std::size_t o = n / 35, t = n / 5 % 7, i = n % 5, e1 = std::size_t(shape[1]), e2 = std::size_t(shape[2]);
+        summed[(o * e1 + (e1 > 1 ? t : 0)) * e2 + (e2 > 1 ? i : 0)] += da[n];
+      }
+      expect_close(got[0].with_origin(nullptr).dense(), summed, 1e-5, "a");
+    }
+  }
+  const Tensor x = leaf(Tensor::of({1, 3, 2, 3, 5, 4}, {1, 6, 1})), highest = ops.cummax(x, 1);
+  expect_close(highest.with_origin(nullptr), {1, 3, 3, 3, 5, 5}, 0, "cummax");
+  expect_close(gradients(ops, {highest}, {ops.full({1, 6, 1}, 1)}, {x})[0].with_origin(nullptr), {1, 3, 0, 0, 2, 0}, 0, "gradient");
 }
 
 TEST(Scan, RefusesWhatDoesNotFit) {

@@ -11,6 +11,7 @@
 #include "heed/attend.h"
 #include "heed/context.h"
 #include "heed/lists.h"
+#include "heed/scan.h"
 #include "heed/tape.h"
 #include "heed/tensor.h"
 
@@ -33,6 +34,18 @@ struct ScoreTerms {
 /// The tensors of ListInputs (heed/lists.h).
 struct ListTensors {
   Tensor q{}, k{}, v{}, source{}, target{}, att{}, bias{}, features{};
+};
+
+/// What scan() returns besides `out`: a sum of these.
+enum ScanExtra : unsigned { want_sum = 1, want_final = 2, want_final_sum = 4 };
+
+struct Scanned {
+  Tensor out, sum, final, final_sum;
+};
+
+/// The tensors of the views in ScanOptions; gradients can be wanted of all but the lengths.
+struct ScanTerms {
+  Tensor decay{}, beta{}, initial{}, initial_sum{}, lengths{};
 };
 
 /// Every method checks dtypes and shapes, throws Error, and writes only into new storage. A result may share the storage
@@ -167,6 +180,14 @@ class Ops {
   Tensor segment_mean(const Tensor& x, const Tensor& segment, std::int64_t segments) const;
   Tensor segment_max(const Tensor& x, const Tensor& segment, std::int64_t segments) const;  ///< equals share the gradient
   Tensor segment_softmax(const Tensor& x, const Tensor& segment, std::int64_t segments) const;
+
+  /// The scan engine. The options' own tensors stay empty: they are `terms` here.
+  Scanned scan(const Tensor& q, const Tensor& k, const Tensor& v, const ScanTerms& terms = {}, const ScanOptions& options = {}, unsigned extras = 0) const;
+  /// The same in smaller ops, token by token: the oracle of its value and its gradient.
+  Scanned scan_plain(const Tensor& q, const Tensor& k, const Tensor& v, const ScanTerms& terms = {}, const ScanOptions& options = {}, unsigned extras = 0) const;
+  /// x_t = a_t x_{t-1} + b_t along an axis, from x = 0, or from its end; a broadcasts to b.
+  Tensor recurrence(const Tensor& a, const Tensor& b, int axis, bool reverse = false) const;
+  Tensor cummax(const Tensor& x, int axis) const;  ///< the largest of the elements up to and with each; of equals the first has the gradient
 
  private:
   const Context& context_;
