@@ -63,11 +63,8 @@ struct Rat : Mechanism {
     AttendOptions o;
     o.mask = earlier.view();
     const auto far = ops.attend(q, last(k), last(v), o, want_lse);
-    const Tensor own = ops.scale(ops.sum(ops.mul(q, k), {3}, true), 1 / std::sqrt(float(D)));
-    // A chunk without earlier ones has no log-sum-exp: far below every score stands for it.
-    const Tensor beyond = ops.maximum(far.lse.permute({0, 2, 1}).reshape({B, N, H, 1}), ops.full({1}, -1e30f));
-    const Tensor weight = ops.sigmoid(ops.sub(own, beyond));
-    const Tensor attended = join_heads(ops.add(far.out, ops.mul(weight, ops.sub(v, far.out))));
+    const Tensor own = ops.scale(ops.sum(ops.mul(q, k), {3}), 1 / std::sqrt(float(D)));
+    const Tensor attended = join_heads(ops.merge(far, {.out = v, .lse = own.transpose(1, 2)}).out);
     out = ops.add(x, ops.linear(ops.mul(ops.sigmoid(parts[0]), attended), out_weight));
   }
 };
