@@ -64,7 +64,9 @@ struct Rat : Mechanism {
     o.mask = earlier.view();
     const auto far = ops.attend(q, last(k), last(v), o, want_lse);
     const Tensor own = ops.scale(ops.sum(ops.mul(q, k), {3}), 1 / std::sqrt(float(D)));
-    const Tensor attended = join_heads(ops.merge(far, {.out = v, .lse = own.transpose(1, 2)}).out);
+    Attended itself;
+    itself.out = v, itself.lse = own.transpose(1, 2);
+    const Tensor attended = join_heads(ops.merge(far, itself).out);
     out = ops.add(x, ops.linear(ops.mul(ops.sigmoid(parts[0]), attended), out_weight));
   }
 };
