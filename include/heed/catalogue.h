@@ -16,7 +16,8 @@ using Tensors = std::map<std::string, Tensor>;
 struct MechanismInfo {
   std::string slug, family, kind;
   int tier = 0;
-  std::string paper;  ///< empty: no paper of its own
+  std::string paper;   ///< empty: no paper of its own
+  bool mixes = false;  ///< can stand in for the attention of a trained model (heed/model.h, Way)
 };
 
 /// Sorted by slug.

@@ -37,6 +37,8 @@ class Model {
 
   const ModelConfig& config() const;
   const Tokenizer& tokenizer() const;
+  /// Whether this token ends a text.
+  bool ends(int id) const;
   const std::string& path() const;
   /// Of its config and weights, 16 hexadecimal digits; read on the first call.
   std::string hash() const;
@@ -80,6 +82,7 @@ class Session {
   std::int64_t position() const;  ///< tokens read
   std::int64_t capacity() const;
   const Model& model() const;
+  const Context& context() const;
   /// Bytes of keys and values (and what else the mechanism keeps) held now, all layers; capacity not yet used is not counted.
   std::int64_t kv_bytes() const;
   /// Every parameter of the way as a JSON object, the defaults among them.

@@ -89,7 +89,7 @@ Tensors execute(const Entry& entry, const Tensors& inputs, const Tensors& weight
 
 std::vector<MechanismInfo> list_mechanisms() {
   std::vector<MechanismInfo> list;
-  for (const auto& e : sorted_entries()) list.push_back({e.slug, e.family, e.kind, e.tier, e.paper});
+  for (const auto& e : sorted_entries()) list.push_back({e.slug, e.family, e.kind, e.tier, e.paper, dynamic_cast<mechanism::Mixer*>(e.make().get()) != nullptr});
   return list;
 }
 
@@ -161,4 +161,16 @@ Tensors initial_weights(const std::string& slug, const Tensors& inputs, const st
 }
 
 }  // namespace v0
+
+std::unique_ptr<mechanism::Mechanism> mechanism::configure(const std::string& slug, const std::string& params, std::string* effective) {
+  auto body = find(slug).make();
+  const auto d = declare(*body, parse_params(params));
+  if (effective) {
+    json values = json::object();
+    for (const auto& p : d.params) values[p->name] = value_of(*p);
+    *effective = values.dump();
+  }
+  return body;
+}
+
 }  // namespace heed

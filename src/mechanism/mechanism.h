@@ -135,6 +135,35 @@ class Mechanism {
   bool wants(const std::map<std::string, Tensor>& outputs) const { return wanted.count(&outputs) != 0; }
 };
 
+/// The layer of a trained model whose attention a mixer stands in for.
+struct Layer {
+  std::int64_t index = 0, heads = 0, kv_heads = 0, key_width = 0, value_width = 0;
+  std::int64_t capacity = 0;      ///< the most tokens that will be read
+  std::int64_t window_left = -1;  ///< the model's own window: p - left <= j; -1: none
+  DType kept = DType::f32;        ///< of keys and values in a cache: f32, bf16 or f16
+};
+
+/// A mechanism's second body: it reads a text chunk by chunk and keeps a state a layer. Implemented by the Mechanism itself, which
+/// gives it its parameters. Causal: a token sees itself and what stands before it.
+class Mixer {
+ public:
+  class State {
+   public:
+    virtual ~State() = default;
+    virtual std::int64_t bytes() const = 0;  ///< held now
+  };
+  virtual ~Mixer() = default;
+
+  virtual std::unique_ptr<State> open(const Layer& layer) = 0;
+  /// q (1, n, H, D), k (1, n, G, D), v (1, n, G, E), f32, of the tokens at first, first + 1, ...: any n, one being decoding, all
+  /// of them read before `first`. q and k are rotated unless before_rotation(). Writes out (1, n, H, E), f32.
+  virtual void read(State& state, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t first, const View& out, Ops& ops) = 0;
+
+  virtual bool before_rotation() const { return false; }
+  /// Chooses from the whole prompt: the first read is called once a layer with all of it.
+  virtual bool whole_prompt() const { return false; }
+};
+
 struct Entry {
   std::string slug, family, kind;
   int tier;

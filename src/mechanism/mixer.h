@@ -8,7 +8,7 @@
 #include "cache/key_values.h"
 #include "heed/attend.h"
 #include "mechanism/mechanism.h"
-#include "ops/ops.h"
+#include "heed/ops.h"
 
 namespace heed::mechanism {
 

@@ -58,7 +58,8 @@ int sample(const View& logits, const Sampling& s, std::uint64_t index) {
   for (const int i : order) mass.push_back(sum += std::exp((at(i) - at(order[0])) / s.temperature));
   const auto covers = std::lower_bound(mass.begin(), mass.end(), s.top_p * sum);
   if (covers != mass.end()) mass.erase(covers + 1, mass.end());
-  const double drawn = base::uniform(s.seed, 0, index) * mass.back();
+  const base::Random random(s.seed, 0);
+  const double drawn = (random.uniform(2 * index) + 0x1p-24 * random.uniform(2 * index + 1)) * mass.back();
   const auto found = std::upper_bound(mass.begin(), mass.end(), drawn);
   return order[std::size_t(std::min(found, mass.end() - 1) - mass.begin())];
 }

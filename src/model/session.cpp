@@ -9,7 +9,7 @@
 #include "kernel/rows.h"
 #include "mechanism/registry.h"
 #include "model/parts.h"
-#include "ops/ops.h"
+#include "heed/ops.h"
 
 namespace heed {
 inline namespace v0 {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // exp(s) / (1 + sum exp(s)): a softmax that may look at nothing.
 #include "mechanism/attention.h"
+#include "mechanism/mixer.h"
 
 namespace heed::mechanism {
 namespace {
 
-struct SoftmaxPlusOne : Attention {
+struct SoftmaxPlusOne : Attention, CachedMixer {
   SoftmaxPlusOne() { weighting = "softmax_plus_one"; }
   void describe(Declaration& d) override {
     tensors(d);
@@ -13,6 +14,7 @@ struct SoftmaxPlusOne : Attention {
     d.param("window", window, "[left, right]; -1 is unlimited").least(-1);
     options(d);
   }
+  AttendOptions mixing() override { return attend_options(); }
 };
 
 }  // namespace

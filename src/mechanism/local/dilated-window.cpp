@@ -3,11 +3,12 @@
 #include <cstdlib>
 
 #include "mechanism/attention.h"
+#include "mechanism/mixer.h"
 
 namespace heed::mechanism {
 namespace {
 
-struct DilatedWindow : CausalAttention {
+struct DilatedWindow : CausalAttention, CachedMixer {
   std::int64_t width = 128, dilation = 2;
 
   void describe(Declaration& d) override {
@@ -23,6 +24,18 @@ struct DilatedWindow : CausalAttention {
       return (!causal || j <= p) && (p - j) % dilation == 0 && std::abs(p - j) <= width * dilation;
     });
     attend(ops, q, k, v, attend_options());
+  }
+
+  AttendOptions mixing() override {
+    auto o = attend_options();
+    o.window_left = width * dilation;
+    return o;
+  }
+  void mix_chunk(AttendOptions& o, const Chunk& c) override {
+    mask = Tensor(DType::boolean, {c.queries, c.keys});
+    for (std::int64_t i = 0; i < c.queries; ++i)
+      for (std::int64_t j = 0; j < c.keys; ++j) mask.data<std::uint8_t>()[i * c.keys + j] = (c.first + i - c.from - j) % dilation == 0;
+    o.mask = mask.view();
   }
 };
 

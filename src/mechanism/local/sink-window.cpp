@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The A shape: the first keys and a window of the latest ones. j <= p and (j < sinks or p - j <= left).
 #include "mechanism/attention.h"
+#include "mechanism/mixer.h"
 
 namespace heed::mechanism {
 namespace {
 
-struct SinkWindow : CausalAttention {
+struct SinkWindow : CausalAttention, WindowMixer {
   std::int64_t sinks = 4;
   SinkWindow() { window = {1023, 0}; }
 
@@ -22,6 +23,10 @@ struct SinkWindow : CausalAttention {
     o.window_left = o.window_right = -1;
     o.mask = mask.view();
     attend(ops, q, k, v, o);
+  }
+  Look look() override {
+    const auto options = attend_options();
+    return {sinks, options.window_left, options};
   }
 };
 

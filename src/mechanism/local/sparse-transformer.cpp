@@ -4,12 +4,13 @@
 //   strided  (i - j) mod l = 0: l interleaved sequences of causal attention
 //   fixed    j // l = i // l, or j in the head's vertsize*blocksize summary columns of any block of l
 #include "mechanism/heads.h"
+#include "mechanism/mixer.h"
 
 namespace heed::mechanism {
 namespace {
 
-struct SparseTransformer : Mechanism {
-  Tensor q, k, v, out, mask;
+struct SparseTransformer : Mechanism, CachedMixer {
+  Tensor q, k, v, out, mask, chunk_mask;
   std::string attn_mode = "strided";
   std::int64_t local_attn_ctx = 128, blocksize = 32, num_verts = 1, vertsize = 1;
   std::optional<std::int64_t> heads;
@@ -35,6 +36,48 @@ struct SparseTransformer : Mechanism {
     if (attn_mode == "strided") return (i - j) % l == 0;
     const auto wide = vertsize * blocksize, last = l - (h % num_verts) * wide;
     return j / l == i / l || (j % l < last && j % l >= last - wide);
+  }
+
+  AttendOptions mixing() override {
+    AttendOptions o;
+    if (attn_mode == "local") o.window_left = local_attn_ctx - 1;
+    return o;
+  }
+  void mix_chunk(AttendOptions& o, const Chunk& c) override {
+    if (attn_mode != "fixed") return;
+    const auto planes = std::min(c.heads, num_verts), plane = c.queries * c.keys;
+    chunk_mask = Tensor(DType::boolean, {1, c.heads, c.queries, c.keys});
+    auto* at = chunk_mask.data<std::uint8_t>();
+    for (std::int64_t h = 0; h < planes; ++h)
+      for (std::int64_t i = 0; i < c.queries; ++i)
+        for (std::int64_t j = 0; j < c.keys; ++j) *at++ = sees(h, c.first + i, c.from + j);
+    for (std::int64_t h = planes; h < c.heads; ++h, at += plane) std::copy_n(chunk_mask.data<std::uint8_t>() + h % num_verts * plane, plane, at);
+    o.mask = chunk_mask.view();
+  }
+  /// Strided: whole runs of l tokens are a batch of l interleaved sequences, each causal over its own keys; so are the tokens of
+  /// a run that the chunk begins or ends in.
+  void read(State& state, const Tensor& x, const Tensor& keys, const Tensor& values, std::int64_t first, const View& to, Ops& ops) override {
+    if (attn_mode != "strided") return CachedMixer::read(state, x, keys, values, first, to, ops);
+    auto& full = static_cast<FullCache&>(state);
+    if (full.layer.window_left >= 0) fail("way", "a model without a sliding window for strided attention", "one with");
+    full.kv.append(keys, values, ops.context());
+    const Tensor queries = cache::rounded(x, full.kv.dtype(), ops.context()).dense();
+    const auto l = local_attn_ctx, end = first + x.extent(1);
+    const auto deal = [&](View view, std::int64_t from, std::int64_t batch, std::int64_t rows) {
+      view.data = static_cast<std::byte*>(view.data) + from * view.strides[1] * std::int64_t(size_of(view.dtype));
+      view.shape = Shape{batch, rows, view.extent(2), view.extent(3)};
+      view.strides[0] = view.strides[1], view.strides[1] *= l;
+      return view;
+    };
+    for (auto a = first; a < end;) {
+      const bool whole = a % l == 0 && end - a >= l;
+      const auto runs = whole ? (end - a) / l : 1, batch = whole ? l : std::min(end, (a / l + 1) * l) - a, seen = a / l + runs;
+      AttendOptions o;
+      o.causal = true;
+      heed::attend(deal(queries, a - first, batch, runs), deal(full.kv.keys(0, full.kv.size()), a % l, batch, seen),
+                   deal(full.kv.values(0, full.kv.size()), a % l, batch, seen), deal(to, a - first, batch, runs), o, {}, ops.context());
+      a += batch * runs;
+    }
   }
 
   void run(Ops& ops) override {

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "mechanism/heads.h"
+#include "mechanism/mixer.h"
 
 namespace heed::mechanism {
 namespace {
@@ -43,7 +44,7 @@ double root_divergence(const float* p, const Values& q) {
   return std::sqrt(std::max(sum, 0.0));
 }
 
-struct Flexprefill : Mechanism {
+struct Flexprefill : Mechanism, PromptMixer {
   Tensor q, k, v, out, block_mask;
   double gamma = 0.9, tau = 0;
   std::optional<std::int64_t> min_budget, max_budget;
@@ -60,6 +61,12 @@ struct Flexprefill : Mechanism {
     d.input("v", v, "1 N Hk D", "values");
     d.output("out", out, "1 N Hq D");
     d.output("block_mask", block_mask, "Hq ceil(N/block_size) ceil(N/block_size)", "true where a block is kept").of(DType::boolean);
+  }
+
+  Tensor read_prompt(const Tensor& queries, const Tensor& keys, const Tensor& values, Ops& ops) override {
+    q = queries, k = keys, v = values;
+    run(ops);
+    return out;
   }
 
   /// (1, N, H, D) -> (H, nb, D), a short last block over its own tokens.

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "mechanism/heads.h"
+#include "mechanism/mixer.h"
 
 namespace heed::mechanism {
 namespace {
@@ -21,7 +22,7 @@ std::vector<std::int64_t> largest(const std::vector<double>& values, std::int64_
   return order;
 }
 
-struct Minference : Mechanism {
+struct Minference : Mechanism, PromptMixer {
   Tensor q, k, v, out, vertical_indices, slash_indices, key_counts;
   std::string pattern = "vertical_and_slash";
   std::int64_t vertical_size = 1000, slash_size = 6096, last_q = 64, block_size = 64, top_k = 100, n_init = 1024, n_local = 4096;
@@ -43,6 +44,13 @@ struct Minference : Mechanism {
     d.output("vertical_indices", vertical_indices, "H vs", "columns, ascending").of(DType::i64).when(lines, "vertical_and_slash");
     d.output("slash_indices", slash_indices, "H ss", "query - key, descending").of(DType::i64).when(lines, "vertical_and_slash");
     d.output("key_counts", key_counts, "H N", "keys each query sees").of(DType::i64).when(pattern != "a_shape", "not a_shape");
+  }
+
+  Tensor read_prompt(const Tensor& queries, const Tensor& keys, const Tensor& values, Ops& ops) override {
+    const auto share = queries.extent(2) / keys.extent(2);
+    q = queries, k = ops.repeat(keys, 2, share), v = ops.repeat(values, 2, share);
+    run(ops);
+    return out;
   }
 
   void choose_lines(const Ops& ops) {
