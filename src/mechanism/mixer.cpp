@@ -51,7 +51,7 @@ void CachedMixer::read(State& state, const Tensor& q, const Tensor& k, const Ten
   auto& full = static_cast<FullCache&>(state);
   full.kv.append(k, v, ops.context());
   AttendOptions o = mixing();
-  o.causal = true;
+  o.causal = true, o.window_right = -1;
   o.window_left = narrower(o.window_left, full.layer.window_left);
   const std::int64_t from = o.window_left < 0 ? 0 : std::max<std::int64_t>(0, first - o.window_left) / key_block() * key_block();
   const std::int64_t keys = full.kv.size() - from;
@@ -85,6 +85,7 @@ void WindowMixer::read(State& state, const Tensor& q, const Tensor& k, const Ten
   auto& kept = static_cast<WindowCache&>(state);
   const std::int64_t sinks = kept.first.capacity(), left = kept.left, n = q.extent(1), H = q.extent(2), E = v.extent(3);
   AttendOptions o = look().options;
+  o.window_right = -1;
   for (std::int64_t at = 0; at < n; at += window_block) {
     const std::int64_t count = std::min(window_block, n - at), p = first + at, here = std::min(count, std::max<std::int64_t>(0, sinks - p));
     if (here > 0) kept.first.append(k.slice(1, at, here), v.slice(1, at, here), ops.context());
