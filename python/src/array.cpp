@@ -159,11 +159,12 @@ struct Buffer {
   }
 };
 
-Array take_buffer(nb::handle object, const std::string& name) {
+/// `known`: the dtype, where the buffer's format does not tell it.
+Array take_buffer(nb::handle object, const std::string& name, std::optional<DType> known = {}) {
   auto buffer = std::make_shared<Buffer>();
   if (PyObject_GetBuffer(object.ptr(), &buffer->view, PyBUF_STRIDES | PyBUF_FORMAT) != 0) throw nb::python_error();
   const Py_buffer& b = buffer->view;
-  const DType dtype = dtype_of_format(b.format, b.itemsize, name);
+  const DType dtype = known ? *known : dtype_of_format(b.format, b.itemsize, name);
   if (b.ndim > max_rank) fail(name, "at most 8 axes", std::to_string(b.ndim));
   std::vector<std::int64_t> extents(b.shape, b.shape + b.ndim);
   View view = dense_view(b.buf, dtype, Shape(extents));
@@ -232,10 +233,9 @@ Array take(nb::handle object, const std::string& name) {
   } catch (const nb::python_error&) {
     // numpy gives no buffer for a dtype that it does not know itself.
     if (!is_bfloat16(object)) throw;
-    Array array = take_buffer(object.attr("view")("uint16"), name);
-    View view = array.tensor.view();
-    view.dtype = DType::bf16;
-    return {Tensor(view, std::make_shared<Tensor>(array.tensor)), Kind::ml_dtypes, false};
+    Array array = take_buffer(object.attr("view")("uint16"), name, DType::bf16);
+    array.kind = Kind::ml_dtypes;
+    return array;
   }
 }
 
