@@ -2,6 +2,7 @@
 #include "kernel/product.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <new>
 
@@ -21,7 +22,9 @@ std::int64_t up(std::int64_t value, std::int64_t unit) { return (value + unit - 
 void pack_panel(const Loops& loops, const float* from, std::int64_t lane, std::int64_t step, std::int64_t lanes, std::int64_t k, float* to) {
   if (lanes == panel && step == 1) return loops.pack(from, lane, k, to);
   if (lanes < panel) std::fill(to, to + panel * k, 0.0f);
-  if (lane == 1) {
+  if (lane == 1 && lanes == panel) {
+    for (std::int64_t p = 0; p < k; ++p) std::memcpy(to + p * panel, from + p * step, panel * sizeof(float));
+  } else if (lane == 1) {
     for (std::int64_t p = 0; p < k; ++p) std::copy(from + p * step, from + p * step + lanes, to + p * panel);
   } else {
     for (std::int64_t p = 0; p < k; p += 16)  // a cache line of each lane at a time
@@ -77,8 +80,8 @@ void block(const Loops& loops, const Job& job, std::int64_t row, std::int64_t ro
   float* out = job.out + row * job.out_row + column;
   if (k == 0)
     for (std::int64_t i = 0; i < rows; ++i) std::fill(out + i * job.out_row, out + i * job.out_row + columns, 0.0f);
-  const bool in_place = job.b.column == 1 && rows <= few;
-  const std::int64_t whole = in_place ? columns / panel * panel : 0;  // columns that need no packing
+  const bool in_place = job.b.column == 1 && rows <= few, turned = job.b.row == 1 && rows <= 4 && !in_place;
+  const std::int64_t whole = in_place || turned ? columns / panel * panel : 0;  // columns that need no packing
   const std::int64_t deep = std::min(k, depth);
   float* b = scratch(up(columns - whole, panel) * deep + (job.a.column == 1 ? 0 : up(rows, most_rows) * deep));
   float* packed = b + up(columns - whole, panel) * deep;
@@ -86,7 +89,11 @@ void block(const Loops& loops, const Job& job, std::int64_t row, std::int64_t ro
     const std::int64_t here = std::min(depth, k - p);
     Left a{job.a.data + row * job.a.row + p * job.a.column, job.a.row, job.a.column, most_rows * job.a.row};
     if (job.a.column != 1) {
-      for (std::int64_t i = 0; i < rows; i += most_rows)
+      const std::int64_t groups = a.row == 1 ? rows / most_rows * most_rows : 0;
+      for (std::int64_t e = 0; e < here; ++e)
+        for (std::int64_t i = 0; i < groups; i += most_rows)
+          std::memcpy(packed + i * here + e * most_rows, a.data + i + e * a.step, most_rows * sizeof(float));
+      for (std::int64_t i = groups; i < rows; i += most_rows)
         for (std::int64_t e = 0; e < here; ++e)
           for (std::int64_t r = i; r < std::min(rows, i + most_rows); ++r)
             packed[i * here + e * most_rows + r - i] = a.data[r * a.row + e * a.step];
@@ -95,7 +102,8 @@ void block(const Loops& loops, const Job& job, std::int64_t row, std::int64_t ro
     const float* right = job.b.data + p * job.b.row + column * job.b.column;
     for (std::int64_t j = whole; j < columns; j += panel)
       pack_panel(loops, right + j * job.b.column, job.b.column, job.b.row, std::min(panel, columns - j), here, b + (j - whole) * here);
-    if (whole > 0) loops.f32(a, right, job.b.row, panel, here, rows, whole, out, job.out_row, p > 0);
+    if (whole > 0 && turned) loops.turned(a, right, job.b.column, here, rows, whole, out, job.out_row, p > 0);
+    else if (whole > 0) loops.f32(a, right, job.b.row, panel, here, rows, whole, out, job.out_row, p > 0);
     if (whole < columns) loops.f32(a, b, panel, here * panel, here, rows, columns - whole, out + whole, job.out_row, p > 0);
   }
 }

@@ -27,6 +27,17 @@ inline void pin(V& x) { asm("" : "+x"(x)); }
 inline void accumulate(V& c, V a, V b) { asm("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b)); }
 inline V from_half(const std::uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 
+/// 8 rows x 4 numbers, turned: 128 bits of rows i and i + 4 side by side, then 4 x 4 within the halves.
+inline void turn(const float* p, std::int64_t ld, V* to) {
+  const auto rows = [&](int i) __attribute__((always_inline)) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + i * ld)), _mm_loadu_ps(p + (i + 4) * ld), 1);
+  };
+  const V a = rows(0), b = rows(1), c = rows(2), d = rows(3);
+  const V ab = _mm256_unpacklo_ps(a, b), AB = _mm256_unpackhi_ps(a, b), cd = _mm256_unpacklo_ps(c, d), CD = _mm256_unpackhi_ps(c, d);
+  to[0] = _mm256_shuffle_ps(ab, cd, 0x44), to[1] = _mm256_shuffle_ps(ab, cd, 0xee);
+  to[2] = _mm256_shuffle_ps(AB, CD, 0x44), to[3] = _mm256_shuffle_ps(AB, CD, 0xee);
+}
+
 inline I load_int(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 template <int N>
 inline I shift_left(I x) { return _mm256_slli_epi32(x, N); }
@@ -87,8 +98,8 @@ inline void dot_add(I& d, const Codes<8>& w, I x) {
 template <int bits>
 inline V dot_end(I d) { return _mm256_cvtepi32_ps(bits == 4 ? _mm256_madd_epi16(d, _mm256_set1_epi16(1)) : d); }
 
-#include "kernel/pack.inl"
 #include "kernel/product.inl"
+#include "kernel/turned.inl"
 #include "kernel/quantised.inl"
 #include "kernel/dots.inl"
 #include "kernel/product_table.inl"

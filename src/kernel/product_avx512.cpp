@@ -30,6 +30,20 @@ inline void pin(V& x) { asm("" : "+v"(x)); }
 inline void accumulate(V& c, V a, V b) { asm("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b)); }
 inline V from_half(const std::uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 
+/// 16 rows x 4 numbers, turned: 128 bits of rows i, i + 4, i + 8, i + 12 side by side, then 4 x 4 within the quarters.
+inline void turn(const float* p, std::int64_t ld, V* to) {
+  const auto rows = [&](int i) __attribute__((always_inline)) {
+    V x = _mm512_castps128_ps512(_mm_loadu_ps(p + i * ld));
+    x = _mm512_insertf32x4(x, _mm_loadu_ps(p + (i + 4) * ld), 1);
+    x = _mm512_insertf32x4(x, _mm_loadu_ps(p + (i + 8) * ld), 2);
+    return _mm512_insertf32x4(x, _mm_loadu_ps(p + (i + 12) * ld), 3);
+  };
+  const V a = rows(0), b = rows(1), c = rows(2), d = rows(3);
+  const V ab = _mm512_unpacklo_ps(a, b), AB = _mm512_unpackhi_ps(a, b), cd = _mm512_unpacklo_ps(c, d), CD = _mm512_unpackhi_ps(c, d);
+  to[0] = _mm512_shuffle_ps(ab, cd, 0x44), to[1] = _mm512_shuffle_ps(ab, cd, 0xee);
+  to[2] = _mm512_shuffle_ps(AB, CD, 0x44), to[3] = _mm512_shuffle_ps(AB, CD, 0xee);
+}
+
 inline I load_int(const void* p) { return _mm512_loadu_si512(p); }
 template <int N>
 inline I shift_left(I x) { return _mm512_slli_epi32(x, N); }
@@ -51,8 +65,8 @@ inline I broadcast(const std::int8_t* p) {
   return _mm512_set1_epi32(four);
 }
 
-#include "kernel/pack.inl"
 #include "kernel/product.inl"
+#include "kernel/turned.inl"
 #include "kernel/quantised.inl"
 
 // Unsigned weights times signed rows, four at a time (VNNI).

@@ -92,12 +92,13 @@ inline void dot_add(I& d, const Codes<bits>& w, I x) {
 template <int bits>
 inline V dot_end(I d) { return to_float(d); }
 
-inline void pack(const float* from, std::int64_t ld, std::int64_t n, float* to) {
-  for (std::int64_t d = 0; d < n; ++d)
-    for (int i = 0; i < 16; ++i) to[d * 16 + i] = from[i * ld + d];
+inline void turn(const float* p, std::int64_t ld, V* to) {
+  for (int d = 0; d < 4; ++d)
+    for (int i = 0; i < width; ++i) to[d][i] = p[i * ld + d];
 }
 
 #include "kernel/product.inl"
+#include "kernel/turned.inl"
 #include "kernel/quantised.inl"
 #include "kernel/dots.inl"
 #include "kernel/product_table.inl"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 constexpr Loops make_loops() {
   return {multiply,
+          turned,
           nullptr,
           {nullptr, expand<Layout::f16>, expand<Layout::bf16>, expand<Layout::q4>, expand<Layout::q4_min>, expand<Layout::q4_wide>,
            expand<Layout::q8>, expand<Layout::q8_min>, expand<Layout::q8_wide>, expand<Layout::q8_half>},
