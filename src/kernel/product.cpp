@@ -80,7 +80,7 @@ void block(const Loops& loops, const Job& job, std::int64_t row, std::int64_t ro
   float* out = job.out + row * job.out_row + column;
   if (k == 0)
     for (std::int64_t i = 0; i < rows; ++i) std::fill(out + i * job.out_row, out + i * job.out_row + columns, 0.0f);
-  const bool in_place = job.b.column == 1 && rows <= few, turned = job.b.row == 1 && rows <= 4 && !in_place;
+  const bool in_place = job.b.column == 1 && rows <= few, turned = job.b.row == 1 && rows <= 2 && !in_place;
   const std::int64_t whole = in_place || turned ? columns / panel * panel : 0;  // columns that need no packing
   const std::int64_t deep = std::min(k, depth);
   float* b = scratch(up(columns - whole, panel) * deep + (job.a.column == 1 ? 0 : up(rows, most_rows) * deep));
@@ -99,10 +99,11 @@ void block(const Loops& loops, const Job& job, std::int64_t row, std::int64_t ro
             packed[i * here + e * most_rows + r - i] = a.data[r * a.row + e * a.step];
       a = {packed, 1, most_rows, most_rows * here};
     }
+    // Turning 16 rows costs more than twice what 8 cost (Zen 5), so few rows take the narrower loop on every instruction set.
     const float* right = job.b.data + p * job.b.row + column * job.b.column;
     for (std::int64_t j = whole; j < columns; j += panel)
       pack_panel(loops, right + j * job.b.column, job.b.column, job.b.row, std::min(panel, columns - j), here, b + (j - whole) * here);
-    if (whole > 0 && turned) loops.turned(a, right, job.b.column, here, rows, whole, out, job.out_row, p > 0);
+    if (whole > 0 && turned) avx2_loops.turned(a, right, job.b.column, here, rows, whole, out, job.out_row, p > 0);
     else if (whole > 0) loops.f32(a, right, job.b.row, panel, here, rows, whole, out, job.out_row, p > 0);
     if (whole < columns) loops.f32(a, b, panel, here * panel, here, rows, columns - whole, out + whole, job.out_row, p > 0);
   }

@@ -89,7 +89,7 @@ using Thin = void (*)(const Left& a, std::int64_t rows, const std::uint8_t* w, s
 
 struct Loops {
   Product f32;
-  /// Up to 4 rows, whole panels; columns of B contiguous and `ld` apart. Same bits as f32.
+  /// One or two rows, whole panels; columns of B contiguous and `ld` apart. Same bits as f32.
   void (*turned)(const Left& a, const float* b, std::int64_t ld, std::int64_t depth, std::int64_t rows, std::int64_t columns, float* c,
                  std::int64_t ldc, bool adding);
   Product bf16;            ///< a float is a pair of bf16; null where there is no instruction for it

@@ -16,11 +16,11 @@ void pack(const float* from, std::int64_t ld, std::int64_t n, float* to) {
     for (int i = 0; i < panel; ++i) to[d * panel + i] = from[i * ld + d];
 }
 
-/// R rows x 16 columns, a cache line of each column at a time.
-template <int R>
+/// R rows x N panels, a cache line of each column at a time.
+template <int R, int N>
 __attribute__((noinline)) void turned_micro(const float* a, std::int64_t row, std::int64_t step, const float* b, std::int64_t ld,
                                             std::int64_t depth, float* c, std::int64_t ldc, bool adding) {
-  constexpr int each = panel / width;
+  constexpr int each = N * panel / width;
   V sum[R][each];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -44,8 +44,8 @@ __attribute__((noinline)) void turned_micro(const float* a, std::int64_t row, st
 #pragma GCC unroll 8
     for (int v = 0; v < each; ++v) four(d, v);
   for (; d < depth; ++d) {
-    float column[panel];
-    for (int i = 0; i < panel; ++i) column[i] = b[i * ld + d];
+    float column[N * panel];
+    for (int i = 0; i < N * panel; ++i) column[i] = b[i * ld + d];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
@@ -62,13 +62,12 @@ __attribute__((noinline)) void turned_micro(const float* a, std::int64_t row, st
 
 void turned(const Left& a, const float* b, std::int64_t ld, std::int64_t depth, std::int64_t rows, std::int64_t columns, float* c,
             std::int64_t ldc, bool adding) {
-  for (std::int64_t j = 0; j < columns; j += panel) {
-    const float* from = b + j * ld;
-    switch (rows) {
-      case 1: turned_micro<1>(a.data, a.row, a.step, from, ld, depth, c + j, ldc, adding); break;
-      case 2: turned_micro<2>(a.data, a.row, a.step, from, ld, depth, c + j, ldc, adding); break;
-      case 3: turned_micro<3>(a.data, a.row, a.step, from, ld, depth, c + j, ldc, adding); break;
-      default: turned_micro<4>(a.data, a.row, a.step, from, ld, depth, c + j, ldc, adding);
-    }
-  }
+  std::int64_t j = 0;
+  const auto strip = [&](auto panels) {
+    constexpr int N = decltype(panels)::value;
+    const auto micro = rows == 1 ? turned_micro<1, N> : turned_micro<2, N>;
+    for (; j + N * panel <= columns; j += N * panel) micro(a.data, a.row, a.step, b + j * ld, ld, depth, c + j, ldc, adding);
+  };
+  strip(std::integral_constant<int, 2>{});
+  strip(std::integral_constant<int, 1>{});
 }
