@@ -60,6 +60,8 @@ class Ops {
   // Gradients.
   /// x where its gradient ends; `why` says the reason ("top-k choice").
   Tensor no_gradient(const Tensor& x, const char* why) const;
+  /// value's elements with x's gradient (same shape): what a rounding or a sign passes through.
+  Tensor straight_through(const Tensor& value, const Tensor& x) const;
   /// Gradients of the one number f gives, at these tensors; recorded in turn where a gradient of one of them is wanted, so that
   /// a forward pass can hold a gradient. f computes with the ops it is given.
   std::vector<Tensor> gradient(const std::function<Tensor(const Ops&, const std::vector<Tensor>&)>& f, const std::vector<Tensor>& at) const;

@@ -20,6 +20,14 @@ inline Tensor split_heads(const Tensor& x, std::int64_t heads) {
 /// (B, N, H, D) -> (B, N, H*D).
 inline Tensor join_heads(const Tensor& x) { return x.reshape({x.extent(0), x.extent(1), x.extent(2) * x.extent(3)}); }
 
+/// x (B, N, H, D) with the halves of its channels as pairs turned by cos, sin (N, D): x cos + (-second, first) sin.
+inline Tensor rotate_half(const Ops& ops, const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  const auto N = x.extent(1), D = x.extent(3), half = D / 2;
+  if (cos.shape() != Shape{N, D}) fail("input cos", Shape{N, D}.text(), cos.shape().text());
+  const Tensor turned = ops.concat({ops.neg(x.slice(3, half, D - half)), x.slice(3, 0, half)}, 3);
+  return ops.add(ops.mul(x, cos.reshape({N, 1, D})), ops.mul(turned, sin.reshape({N, 1, D})));
+}
+
 /// x[b, h, i, i - j + N - 1] at (i, j), from x (B, H, N, 2N - 1).
 inline Tensor by_distance(const Ops& ops, const Tensor& x) {
   const auto B = x.extent(0), H = x.extent(1), N = x.extent(2), S = x.extent(3);

@@ -124,6 +124,11 @@ std::vector<Tensor> gradients(const Ops& ops, const std::vector<Tensor>& outputs
 
 Tensor Ops::no_gradient(const Tensor& x, const char*) const { return x.with_origin(nullptr); }
 
+Tensor Ops::straight_through(const Tensor& value, const Tensor& x) const {
+  if (value.shape() != x.shape()) fail("value", x.shape().text(), value.shape().text());
+  return record("straight_through", value.with_origin(nullptr), {&x}, [](const Pull& p) -> std::vector<Tensor> { return {p.gradient()}; });
+}
+
 std::vector<Tensor> Ops::gradient(const std::function<Tensor(const Ops&, const std::vector<Tensor>&)>& f, const std::vector<Tensor>& at) const {
   std::vector<Tensor> here;
   for (const Tensor& x : at) here.push_back(x.origin() ? x : leaf(x));
