@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "schedule/ring.h"
+
+#include <algorithm>
+#include <tuple>
+#include <limits>
+
+namespace heed::schedule {
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+std::int64_t elements(const Block& block) {
+  std::int64_t count = 0;
+  for (const Tensor& tensor : block) count += tensor.defined() ? tensor.count() : 0;
+  return count;
+}
+
+std::int64_t previous(std::int64_t rank, std::int64_t steps, std::int64_t ranks) { return ((rank - steps) % ranks + ranks) % ranks; }
+
+std::vector<Shape> shapes_of(const Block& mine, std::int64_t keys) {
+  std::vector<Shape> shapes;
+  for (const Tensor& tensor : mine) {
+    auto extents = tensor.shape().vector();
+    extents[tensor.rank() == 4 && extents[1] == 1 && extents[2] == 1 ? 3 : 1] = keys;  // a bias has its keys last
+    shapes.push_back(Shape(extents));
+  }
+  return shapes;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> LocalRing::here() const {
+  std::vector<std::int64_t> all;
+  for (std::int64_t r = 0; r < ranks_; ++r) all.push_back(r);
+  return all;
+}
+
+std::vector<Block> LocalRing::wait(const std::vector<std::vector<Shape>>&) {
+  std::rotate(passed_.begin(), passed_.end() - 1, passed_.end());
+  return std::move(passed_);
+}
+
+Span span_of(std::int64_t rank, std::int64_t ranks, std::int64_t tokens) {
+  const std::int64_t each = (tokens + ranks - 1) / ranks, begin = std::min(tokens, rank * each);
+  return {begin, std::min(each, tokens - begin)};
+}
+
+std::vector<RankResult> ring_attention(const Ops& ops, Ring& ring, const std::vector<RankTensors>& local, std::int64_t tokens,
+                                       std::int64_t causal_block) {
+  const auto here = ring.here();
+  const std::int64_t P = ring.ranks(), c = causal_block;
+  std::vector<Block> blocks;
+  for (const RankTensors& t : local) {
+    Block block{t.k, t.v};
+    for (const Tensor& extra : {t.bias, t.segments})
+      if (extra.defined()) block.push_back(extra);
+    blocks.push_back(std::move(block));
+  }
+  std::vector<RankResult> results(here.size());
+  for (std::int64_t step = 0; step < P; ++step) {
+    std::vector<std::vector<Shape>> shapes;
+    if (step + 1 < P) {
+      for (std::size_t i = 0; i < here.size(); ++i) {
+        results[i].values_sent += elements({blocks[i][0], blocks[i][1]});
+        shapes.push_back(shapes_of(blocks[i], span_of(previous(here[i], step + 1, P), P, tokens).count));
+      }
+      ring.pass(blocks);
+    }
+    for (std::size_t i = 0; i < here.size(); ++i) {
+      const RankTensors& own = local[i];
+      const std::int64_t resident = previous(here[i], step, P);
+      const Span q = span_of(here[i], P, tokens), k = span_of(resident, P, tokens);
+      const bool seen = c == 0 || q.count == 0 || k.count == 0 || (q.begin + q.count - 1) / c >= k.begin / c;
+      results[i].resident.push_back(resident);
+      results[i].computed.push_back(seen);
+      if (!seen && results[i].out.defined()) continue;
+      // A mask only where the pair of blocks is seen in part.
+      AttendOptions o;
+      Tensor mask;
+      const bool whole = c == 0 || (k.count > 0 && q.begin / c >= (k.begin + k.count - 1) / c);
+      if (!whole || own.segments.defined()) {
+        const std::int64_t B = own.segments.defined() ? own.q.extent(0) : 1;
+        mask = Tensor(DType::boolean, {B, 1, q.count, k.count});
+        auto* to = mask.data<std::uint8_t>();
+        const Tensor mine = own.segments.defined() ? own.segments.dense() : Tensor();
+        const Tensor theirs = own.segments.defined() ? blocks[i].back().dense() : Tensor();
+        for (std::int64_t b = 0; b < B; ++b)
+          for (std::int64_t m = 0; m < q.count; ++m)
+            for (std::int64_t n = 0; n < k.count; ++n) {
+              const bool causal = c == 0 || (q.begin + m) / c >= (k.begin + n) / c;
+              *to++ = causal && (!mine.defined() || mine.data<std::int64_t>()[b * q.count + m] == theirs.data<std::int64_t>()[b * k.count + n]);
+            }
+        o.mask = mask.view();
+      }
+      ScoreTerms terms;
+      if (own.bias.defined()) terms.bias = blocks[i][2];
+      const Attended part = ops.attend(own.q, blocks[i][0], blocks[i][1], o, want_lse, terms);
+      if (!results[i].out.defined()) {
+        results[i].out = part.out;
+        results[i].lse = part.lse;
+      } else {
+        std::tie(results[i].out, results[i].lse) = ops.merge(results[i].out, results[i].lse, part.out, part.lse);
+      }
+    }
+    if (step + 1 < P) blocks = ring.wait(shapes);
+  }
+  return results;
+}
+
+std::vector<TwoPassResult> ring_self_attention(const Ops& ops, Ring& ring, const std::vector<RankTensors>& local,
+                                               const std::vector<Tensor>& masks, std::int64_t tokens, float scale) {
+  const auto here = ring.here();
+  const std::int64_t P = ring.ranks();
+  std::vector<TwoPassResult> results(here.size());
+  /// visit(local rank, owner, block) for every block that comes by, the own one first.
+  const auto circulate = [&](std::vector<Block> blocks, auto&& visit) {
+    for (std::int64_t step = 0; step < P; ++step) {
+      std::vector<std::vector<Shape>> shapes;
+      if (step + 1 < P) {
+        for (std::size_t i = 0; i < here.size(); ++i) {
+          results[i].values_sent += elements(blocks[i]);
+          shapes.push_back(shapes_of(blocks[i], span_of(previous(here[i], step + 1, P), P, tokens).count));
+        }
+        ring.pass(blocks);
+      }
+      for (std::size_t i = 0; i < here.size(); ++i) visit(i, previous(here[i], step, P), blocks[i][0]);
+      if (step + 1 < P) blocks = ring.wait(shapes);
+    }
+  };
+  std::vector<Block> keys, values;
+  for (const RankTensors& t : local) keys.push_back({t.k}), values.push_back({t.v});
+  std::vector<std::vector<Tensor>> scores(here.size(), std::vector<Tensor>(std::size_t(P)));
+  circulate(keys, [&](std::size_t i, std::int64_t owner, const Tensor& k) {
+    scores[i][std::size_t(owner)] = ops.scale(ops.matmul(local[i].q.permute({0, 2, 1, 3}), k.permute({0, 2, 3, 1})), scale);
+  });
+  for (std::size_t i = 0; i < here.size(); ++i) {
+    Tensor rows = ops.concat(scores[i], 3);
+    if (masks[i].defined()) rows = ops.where(masks[i], rows, ops.full({}, -infinity));
+    results[i].weights = ops.softmax(rows, 3);
+  }
+  circulate(values, [&](std::size_t i, std::int64_t owner, const Tensor& v) {
+    const Span span = span_of(owner, P, tokens);
+    const Tensor part = ops.matmul(results[i].weights.slice(3, span.begin, span.count), v.permute({0, 2, 1, 3})).permute({0, 2, 1, 3});
+    results[i].out = results[i].out.defined() ? ops.add(results[i].out, part) : part;
+  });
+  return results;
+}
+
+}  // namespace heed::schedule
