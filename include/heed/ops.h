@@ -166,9 +166,6 @@ class Ops {
   /// The tiles engine. The options' own bias, alibi_slopes and sink stay empty: they are `terms` here.
   Attended attend(const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options = {}, unsigned extras = 0,
                   const ScoreTerms& terms = {}) const;
-  /// (out, lse) over the union of the keys that two partial results saw: out (B, N, H, E) normalised, lse (B, H, N) natural, -inf
-  /// with zeros where a row saw none. Associative; a result without keys is its unit.
-  std::pair<Tensor, Tensor> merge(const Tensor& out_a, const Tensor& lse_a, const Tensor& out_b, const Tensor& lse_b) const;
   /// The same in smaller ops, whole planes of scores at a time: the oracle of its value and its gradient.
   Attended attend_plain(const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options = {}, unsigned extras = 0,
                         const ScoreTerms& terms = {}) const;

@@ -2,7 +2,6 @@
 #include "schedule/ring.h"
 
 #include <algorithm>
-#include <tuple>
 #include <limits>
 
 namespace heed::schedule {
@@ -74,7 +73,7 @@ std::vector<RankResult> ring_attention(const Ops& ops, Ring& ring, const std::ve
       const bool seen = c == 0 || q.count == 0 || k.count == 0 || (q.begin + q.count - 1) / c >= k.begin / c;
       results[i].resident.push_back(resident);
       results[i].computed.push_back(seen);
-      if (!seen && results[i].out.defined()) continue;
+      if (!seen && results[i].sum.out.defined()) continue;
       // A mask only where the pair of blocks is seen in part.
       AttendOptions o;
       Tensor mask;
@@ -96,12 +95,7 @@ std::vector<RankResult> ring_attention(const Ops& ops, Ring& ring, const std::ve
       ScoreTerms terms;
       if (own.bias.defined()) terms.bias = blocks[i][2];
       const Attended part = ops.attend(own.q, blocks[i][0], blocks[i][1], o, want_lse, terms);
-      if (!results[i].out.defined()) {
-        results[i].out = part.out;
-        results[i].lse = part.lse;
-      } else {
-        std::tie(results[i].out, results[i].lse) = ops.merge(results[i].out, results[i].lse, part.out, part.lse);
-      }
+      results[i].sum = results[i].sum.out.defined() ? ops.merge(results[i].sum, part) : part;
     }
     if (step + 1 < P) blocks = ring.wait(shapes);
   }

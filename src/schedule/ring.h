@@ -47,7 +47,7 @@ struct RankTensors {
 };
 
 struct RankResult {
-  Tensor out, lse;                              ///< (B, n, H, E), (B, H, n) natural
+  Attended sum;                                 ///< out (B, n, H, E) and lse (B, H, n), natural
   std::vector<std::int64_t> resident, computed;  ///< by step: the block of keys; whether it was looked at
   std::int64_t values_sent = 0;                  ///< elements of k and v that it passed on
 };

@@ -45,8 +45,8 @@ struct RingAttention : Mechanism {
     bytes_sent = Tensor(DType::i64, {ranks});
     for (std::int64_t r = 0; r < ranks; ++r) {
       const auto& result = results[std::size_t(r)];
-      outs.push_back(result.out);
-      lses.push_back(result.lse);
+      outs.push_back(result.sum.out);
+      lses.push_back(result.sum.lse);
       std::copy(result.resident.begin(), result.resident.end(), resident.data<std::int64_t>() + r * ranks);
       std::copy(result.computed.begin(), result.computed.end(), computed.data<std::int64_t>() + r * ranks);
       bytes_sent.data<std::int64_t>()[r] = result.values_sent * element_bytes;
