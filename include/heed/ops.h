@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -162,6 +163,62 @@ class Ops {
   Tensor one_hot(const Tensor& index, std::int64_t classes) const;
   Tensor arange(std::int64_t begin, std::int64_t end, std::int64_t step = 1) const;  ///< i64
   Tensor full(const Shape& shape, float value) const;
+
+  // Words over sequences (src/ops/sequence.cpp).
+  Tensor argmin(const Tensor& x, int axis, bool keepdim = false) const;                              ///< the first of equals
+  std::pair<Tensor, Tensor> sort(const Tensor& x, int axis, bool descending = false) const;          ///< stable; values and indices
+  Tensor cumprod(const Tensor& x, int axis) const;
+  std::pair<Tensor, Tensor> cummax(const Tensor& x, int axis) const;  ///< values and indices, the last of equals; NaN is the largest
+  /// s_i = gate_i s_{i-1} + x_i along an axis, s before the first being 0.
+  Tensor recurrence(const Tensor& gate, const Tensor& x, int axis) const;
+  Tensor flip(const Tensor& x, const std::vector<int>& axes) const;
+  Tensor roll(const Tensor& x, int axis, std::int64_t places) const;  ///< out[(i + places) mod n] = x[i]
+  /// Rows of table[rows, d] that index[n] names, gathered in bags that begin at `offsets` (i64, ascending, the first 0): [bags, d].
+  /// `mode` is sum, mean or max; an empty bag gives 0; weights[n] scale the rows of a sum.
+  Tensor embedding_bag(const Tensor& table, const Tensor& index, const Tensor& offsets, const std::string& mode = "mean",
+                       const Tensor& weights = {}) const;
+
+  // Contractions (src/ops/contract.cpp).
+  /// numpy's notation, "bnhd,bmhd->bhnm": any number of operands, "..." for leading axes that they share; every operand has a letter
+  /// once, and letters have one extent. Without "->" the letters that occur once, in alphabetic order.
+  Tensor einsum(const std::string& equation, const std::vector<Tensor>& operands) const;
+  Tensor outer(const Tensor& a, const Tensor& b) const;  ///< a[..., m], b[..., n]: [..., m, n]
+  Tensor norm(const Tensor& x, int axis, bool keepdim = false) const;  ///< Euclidean; no gradient where it is 0
+  Tensor l2_normalise(const Tensor& x, int axis, float epsilon = 1e-12f) const;  ///< x / max(norm, epsilon)
+  Tensor cosine_similarity(const Tensor& a, const Tensor& b, int axis, float epsilon = 1e-8f) const;  ///< each norm at least epsilon
+  /// x with a[..., n, n] x = b[..., n, m], leading axes broadcast: elimination with pivots in f64. A singular a gives no finite numbers.
+  Tensor solve(const Tensor& a, const Tensor& b) const;
+  /// bool [rows, columns]: column <= row + diagonal.
+  Tensor triangle(std::int64_t rows, std::int64_t columns, std::int64_t diagonal = 0) const;
+
+  // Spectra (src/ops/spectrum.cpp); complex numbers are a last axis of 2, sums are in f64.
+  /// x[..., 2] along another axis: sum_t x_t exp(-2 pi i k t / n); the inverse exp(+...) / n.
+  Tensor fft(const Tensor& x, int axis, bool inverse = false) const;
+  Tensor rfft(const Tensor& x, int axis) const;                   ///< of real numbers: the n/2 + 1 first, a new last axis of 2
+  Tensor irfft(const Tensor& x, int axis, std::int64_t n) const;  ///< the n real numbers whose rfft this is; its last axis is gone
+  Tensor complex_mul(const Tensor& a, const Tensor& b, bool conjugate_a = false) const;
+  Tensor dct(const Tensor& x, int axis, bool orthonormal = true) const;   ///< type II; else 2 sum_t x_t cos(pi k (2t + 1) / 2n)
+  Tensor idct(const Tensor& x, int axis, bool orthonormal = true) const;  ///< the inverse of dct
+
+  // Recurrent cells, rows of the weights as in torch (src/ops/recurrent.cpp): r, z, n of a GRU; i, f, g, o of an LSTM.
+  /// x[B, I], h[B, H], input weights [3H, I], hidden weights [3H, H], biases [3H] or undefined: the next h.
+  Tensor gru_cell(const Tensor& x, const Tensor& h, const Tensor& input, const Tensor& hidden, const Tensor& input_bias = {},
+                  const Tensor& hidden_bias = {}) const;
+  /// The next (h, c).
+  std::pair<Tensor, Tensor> lstm_cell(const Tensor& x, const Tensor& h, const Tensor& c, const Tensor& input, const Tensor& hidden,
+                                      const Tensor& input_bias = {}, const Tensor& hidden_bias = {}) const;
+  /// x[B, N, I], h[B, H] or undefined (0): every h [B, N, H]; from the last step to the first when `reverse`. The last h is its slice.
+  Tensor gru(const Tensor& x, const Tensor& h, const Tensor& input, const Tensor& hidden, const Tensor& input_bias = {},
+             const Tensor& hidden_bias = {}, bool reverse = false) const;
+  /// Every h, and the last c.
+  std::pair<Tensor, Tensor> lstm(const Tensor& x, const Tensor& h, const Tensor& c, const Tensor& input, const Tensor& hidden,
+                                 const Tensor& input_bias = {}, const Tensor& hidden_bias = {}, bool reverse = false) const;
+
+  // Draws: functions of (seed, stream) alone, no gradient (src/ops/random.cpp).
+  Tensor uniform(const Shape& shape, std::int64_t seed, std::int64_t stream = 0) const;  ///< [0, 1)
+  Tensor normal(const Shape& shape, std::int64_t seed, std::int64_t stream = 0) const;   ///< mean 0, deviation 1
+  Tensor gumbel(const Shape& shape, std::int64_t seed, std::int64_t stream = 0) const;   ///< -log(-log(u))
+  Tensor permutation(std::int64_t n, std::int64_t seed, std::int64_t stream = 0) const;  ///< i64: 0 to n - 1 in random order
 
   /// The tiles engine. The options' own bias, alibi_slopes and sink stay empty: they are `terms` here.
   Attended attend(const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options = {}, unsigned extras = 0,

@@ -12,9 +12,10 @@ void bind_products(nb::module_& m);
 void bind_reduce(nb::module_& m);
 void bind_scan(nb::module_& m);
 void bind_select(nb::module_& m);
+void bind_words(nb::module_& m);
 
 inline void bind_all_ops(nb::module_& m) {
-  for (auto* group : {bind_elementwise, bind_lists, bind_norm, bind_products, bind_reduce, bind_scan, bind_select}) group(m);
+  for (auto* group : {bind_elementwise, bind_lists, bind_norm, bind_products, bind_reduce, bind_scan, bind_select, bind_words}) group(m);
 }
 
 }  // namespace heed::python
