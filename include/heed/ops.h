@@ -168,9 +168,6 @@ class Ops {
   Tensor argmin(const Tensor& x, int axis, bool keepdim = false) const;                              ///< the first of equals
   std::pair<Tensor, Tensor> sort(const Tensor& x, int axis, bool descending = false) const;          ///< stable; values and indices
   Tensor cumprod(const Tensor& x, int axis) const;
-  std::pair<Tensor, Tensor> cummax(const Tensor& x, int axis) const;  ///< values and indices, the last of equals; NaN is the largest
-  /// s_i = gate_i s_{i-1} + x_i along an axis, s before the first being 0.
-  Tensor recurrence(const Tensor& gate, const Tensor& x, int axis) const;
   Tensor flip(const Tensor& x, const std::vector<int>& axes) const;
   Tensor roll(const Tensor& x, int axis, std::int64_t places) const;  ///< out[(i + places) mod n] = x[i]
   /// Rows of table[rows, d] that index[n] names, gathered in bags that begin at `offsets` (i64, ascending, the first 0): [bags, d].

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Words over a sequence: running products and extremes, recurrences, order, bags.
+// Words over a sequence: running products, order, bags.
 #include <algorithm>
 
 #include "heed/ops.h"
@@ -20,35 +20,7 @@ void each_lane(int threads, const Shape& shape, int axis, F&& body) {
   });
 }
 
-/// x one place later, `first` before it.
-Tensor delayed(const Ops& ops, const Tensor& x, int axis, float first) {
-  if (x.extent(axis) == 0) return x;
-  return ops.pad(x.slice(axis, 0, x.extent(axis) - 1), axis, 1, 0, first);
-}
-
-/// s_i = gate_{i+1} s_{i+1} + x_i: the recurrence played backwards.
-Tensor from_the_end(const Ops& ops, const Tensor& gate, const Tensor& x, int axis) {
-  return ops.flip(ops.recurrence(delayed(ops, ops.flip(gate, {axis}), axis, 0), ops.flip(x, {axis}), axis), {axis});
-}
-
 }  // namespace
-
-Tensor Ops::recurrence(const Tensor& gate, const Tensor& x, int axis) const {
-  need(gate, DType::f32, "gate");
-  need(x, DType::f32, "x");
-  axis = axis_of(axis, x.rank());
-  if (gate.shape() != x.shape()) fail("gate", x.shape().text(), gate.shape().text());
-  const Tensor a = gate.dense(), b = x.dense();
-  Tensor out(DType::f32, x.shape());
-  each_lane(context_.threads, x.shape(), axis, [&](std::int64_t at, std::int64_t step) {
-    double state = 0;
-    for (std::int64_t i = 0; i < x.extent(axis); ++i, at += step) out.raw<float>()[at] = float(state = a.raw<float>()[at] * state + b.raw<float>()[at]);
-  });
-  return record("recurrence", out, {&gate, &x}, [gate, axis](const Pull& p) -> std::vector<Tensor> {
-    const Tensor back = from_the_end(p.ops, gate, p.gradient(), axis);
-    return {p.wants(0) ? p.ops.mul(back, delayed(p.ops, p.output(), axis, 0)) : Tensor(), back};
-  }, true);
-}
 
 Tensor Ops::cumprod(const Tensor& x, int axis) const {
   need(x, DType::f32, "x");
@@ -59,26 +31,12 @@ Tensor Ops::cumprod(const Tensor& x, int axis) const {
     double product = 1;
     for (std::int64_t i = 0; i < x.extent(axis); ++i, at += step) out.raw<float>()[at] = float(product *= from.raw<float>()[at]);
   });
-  return record("cumprod", out, {&x}, [x, axis](const Pull& p) -> std::vector<Tensor> {  // no division: zeros are as good as any
-    return {p.ops.mul(delayed(p.ops, p.output(), axis, 1), from_the_end(p.ops, x, p.gradient(), axis))};
+  return record("cumprod", out, {&x}, [x, axis, n = x.extent(axis)](const Pull& p) -> std::vector<Tensor> {
+    if (n == 0) return {p.gradient()};
+    // The product before each place times s_i = g_i + x_{i+1} s_{i+1}: no division, zeros are as good as any.
+    const Tensor before = p.ops.pad(p.output().slice(axis, 0, n - 1), axis, 1, 0, 1);
+    return {p.ops.mul(before, p.ops.recurrence(p.ops.pad(x.slice(axis, 1, n - 1), axis, 0, 1), p.gradient(), axis, true))};
   }, true);
-}
-
-std::pair<Tensor, Tensor> Ops::cummax(const Tensor& x, int axis) const {
-  need(x, DType::f32, "x");
-  axis = axis_of(axis, x.rank());
-  const Tensor from = x.dense();
-  Tensor index(DType::i64, x.shape());
-  each_lane(context_.threads, x.shape(), axis, [&](std::int64_t at, std::int64_t step) {
-    const float* lane = from.raw<float>() + at;
-    std::int64_t best = 0;
-    for (std::int64_t i = 0; i < x.extent(axis); ++i, at += step) {
-      const float value = lane[i * step];
-      if (value >= lane[best * step] || value != value) best = i;
-      index.raw<std::int64_t>()[at] = best;
-    }
-  });
-  return {gather(x, axis, index), index};
 }
 
 Tensor Ops::argmin(const Tensor& x, int axis, bool keepdim) const {

@@ -60,4 +60,4 @@ struct Gpsa : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(gpsa, Gpsa, "gpsa", "position", "module", 1, "ConViT gated positional self-attention")
+HEED_MECHANISM(gpsa, Gpsa, "gpsa", "position", "module", 2, "ConViT gated positional self-attention")
