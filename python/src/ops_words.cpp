@@ -7,8 +7,6 @@ void bind_words(nb::module_& m) {
   bind(m, "argmin(x, axis, keepdim=False)", &Ops::argmin, "Index of the smallest (int64); the first of equals.");
   bind(m, "sort(x, axis, descending=False)", &Ops::sort, "Values and their indices; stable; NaN is the largest.");
   bind(m, "cumprod(x, axis)", &Ops::cumprod, "Products of the elements up to and with each.");
-  bind(m, "cummax(x, axis)", &Ops::cummax, "The largest of the elements up to and with each.");
-  bind(m, "recurrence(a, b, axis, reverse=False)", &Ops::recurrence, "x_t = a_t x_{t-1} + b_t from x = 0, or from the end; a broadcasts to b.");
   bind(m, "flip(x, axes)", &Ops::flip, "The order of some axes turned round.");
   bind(m, "roll(x, axis, places)", &Ops::roll, "out[(i + places) mod n] = x[i].");
   bind(m, "embedding_bag(table, index, offsets, mode='mean', weights=None)", &Ops::embedding_bag,
