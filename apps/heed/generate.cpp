@@ -98,6 +98,9 @@ int logits(const Options& o) {
   Session session(model, std::max<std::int64_t>(1, std::int64_t(ids.size())), parse_way(o.with), o.context());
   SafeTensors content;
   content.tensors["logits"] = session.logits(session.read(ids, -1));
+  const Tensor read(DType::i64, {std::int64_t(ids.size())});
+  std::copy(ids.begin(), ids.end(), read.data<std::int64_t>());
+  content.tensors["ids"] = read;
   write_safetensors(o.out, content);
   return 0;
 }
@@ -141,7 +144,7 @@ void add_generate(CLI::App& app, Action& action) {
   };
   auto* rows = app.add_subcommand("logits", "the logits of every position, to a safetensors file");
   add_text(*rows);
-  rows->add_option("--out", o->out, "gets `logits`, f32 (tokens, vocabulary)")->required();
+  rows->add_option("--out", o->out, "gets `logits`, f32 (tokens, vocabulary), and `ids`")->required();
   rows->callback([=, &action] { action = [=] { return logits(*o); }; });
 
   auto* bits = app.add_subcommand("score", "bits per byte of a text: of tokens 2 to n, over the bytes of all n");
