@@ -18,6 +18,13 @@ namespace {
 constexpr std::int64_t block = 512;     ///< tokens that go through the layers together
 constexpr std::int64_t task_rows = 16;  ///< of an elementwise task
 
+/// What a cache keeps: bf16 where products of bf16 pairs are at hand, else f16, which keeps more bits.
+DType kept_by(const Context& context) {
+  if (context.precision == Precision::strict) return DType::f32;
+  const bool pairs = context.isa != Isa::avx2 && context.isa != Isa::avx512;
+  return pairs ? DType::bf16 : DType::f16;
+}
+
 /// (1, n, heads, width) over dense rows.
 Tensor heads_of(const Tensor& rows, std::int64_t n, std::int64_t heads, std::int64_t width) {
   return {dense_view(rows.data<float>(), DType::f32, {1, n, heads, width}), std::make_shared<Tensor>(rows)};
@@ -173,7 +180,7 @@ Session::Session(const Model& model, std::int64_t capacity, const Way& way, cons
   p.frequencies = model::frequencies(c, capacity);
   for (std::int64_t i = 0; i < c.layers; ++i) {
     const mechanism::Layer layer{i, c.heads, c.kv_heads, c.head_width, c.head_width, capacity, c.windowed[std::size_t(i)] ? c.window - 1 : -1,
-                                 context.precision == Precision::strict ? DType::f32 : DType::f16};
+                                 kept_by(context)};
     p.states.push_back(p.mixer->open(layer));
   }
 }
