@@ -21,12 +21,15 @@ class Ops;
 
 namespace heed::mechanism {
 
+/// A switch, or a word that names a variant of it.
+using Choice = std::variant<bool, std::string>;
+
 /// Where a parameter lives in its mechanism; the member's initialiser is the default.
 /// A list also takes a single value.
 using Slot = std::variant<bool*, std::int64_t*, double*, std::string*, std::optional<bool>*, std::optional<double>*, std::optional<std::int64_t>*,
                           std::optional<std::string>*, std::vector<bool>*, std::vector<std::int64_t>*, std::vector<double>*, std::vector<std::string>*,
                           std::optional<std::vector<std::int64_t>>*, std::vector<std::vector<std::int64_t>>*, std::vector<std::vector<double>>*,
-                          std::vector<std::vector<std::string>>*, std::map<std::string, std::int64_t>*>;
+                          std::vector<std::vector<std::string>>*, std::map<std::string, std::int64_t>*, Choice*>;
 
 /// How a weight begins where none is given (seeded). by_name: uniform in +-1/sqrt(fan in) from rank 2 on; of the vectors, zeros
 /// for biases, ones for the other weights of norms ("weight", "gamma"), else normal of deviation 0.02.

@@ -46,6 +46,11 @@ void assign(const std::string& name, const json& value, std::map<std::string, st
   slot->clear();
   for (const auto& [key, item] : value.items()) assign(name, item, &(*slot)[key]);
 }
+void assign(const std::string& name, const json& value, Choice* slot) {
+  if (value.is_boolean()) *slot = value.get<bool>();
+  else if (value.is_string()) *slot = value.get<std::string>();
+  else wrong_type(name, "true, false or text", value);
+}
 template <class T>
 void assign(const std::string& name, const json& value, std::vector<T>* slot) {
   if (value.is_null() || value.is_object()) wrong_type(name, "a list", value);
@@ -70,6 +75,10 @@ template <class T>
 json to_json(const T& value) { return value; }
 template <class T>
 json to_json(const std::optional<T>& value) { return value ? json(*value) : json(nullptr); }
+
+json to_json(const Choice& value) {
+  return std::visit([](const auto& held) { return json(held); }, value);
+}
 
 }  // namespace
 
