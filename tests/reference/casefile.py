@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes case files: safetensors of F32, I64 and BOOL tensors `in.NAME`, `weight.NAME`, `out.NAME` and string metadata."""
+"""Writes case files: safetensors of F32, I64, U8 and BOOL tensors `in.NAME`, `weight.NAME`, `out.NAME` and string metadata."""
 import json
 import struct
 
 import numpy as np
 
-_NAMES = {np.dtype("float32"): "F32", np.dtype("int64"): "I64", np.dtype("bool"): "BOOL"}
+_NAMES = {np.dtype("float32"): "F32", np.dtype("int64"): "I64", np.dtype("bool"): "BOOL", np.dtype("uint8"): "U8"}
 
 
 def write_case(path, mechanism, params, tensors, source, note, rtol="1e-4", atol="1e-5"):
