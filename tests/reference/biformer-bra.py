@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import conv2d
 
-from torchcase import rand, run
+from autograd import rand, run
 
 
 def bra(p, i, w):

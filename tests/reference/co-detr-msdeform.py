@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
-from torchcase import rand, run
+from autograd import rand, run
 
 
 def msdeform(p, i, w):

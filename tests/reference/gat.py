@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn.functional import elu, leaky_relu
 
-from torchcase import rand, run
+from autograd import rand, run
 
 
 def with_loops(edges, nodes, features):

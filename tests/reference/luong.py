@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from torchcase import rand, run
+from autograd import rand, run
 
 
 def weigh(scores, seen):

@@ -2,7 +2,7 @@
 """pointer-network, show-attend-tell: torch's own LSTM where there is one, else its cell written out."""
 import torch
 
-from torchcase import rand, run
+from autograd import rand, run
 
 
 def cell(x, h, c, wi, wh, bi, bh):

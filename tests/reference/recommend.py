@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from torchcase import rand, run
+from autograd import rand, run
 
 
 def sdim(p, i, w):

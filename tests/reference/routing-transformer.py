@@ -6,7 +6,7 @@ Memories come first and are never hidden; scores are replaced: keys after the qu
 import torch
 from torch.nn.functional import normalize
 
-from torchcase import rand, run
+from autograd import rand, run
 
 
 def route(p, q, k, v, w, shared):
