@@ -54,16 +54,12 @@ struct Gat : Mechanism {
     if (dense_adjacency) return dense(ops);
     const Tensor& from = bipartite ? x_src : x;
     const Tensor h = node_heads(ops.linear(from, bipartite ? lin_src : lin), heads);
-    const Tensor g = bipartite ? node_heads(ops.linear(x_dst, lin_dst), heads) : h;
-    const Graph graph = graph_of(edge_index, h.extent(0), g.extent(0), add_self_loops);
+    const Graph graph = graph_of(edge_index, from.extent(0), bipartite ? x_dst.extent(0) : from.extent(0), add_self_loops);
     ListTensors t;
     t.v = h;
-    t.source = ops.sum(ops.mul(h, att_src), {2});
-    t.target = ops.sum(ops.mul(g, att_dst), {2});
-    if (edge_dim) {
-      const Tensor per_head = ops.sum(ops.mul(lin_edge.reshape({heads, att_edge.extent(2), *edge_dim}), att_edge.reshape({heads, att_edge.extent(2), 1})), {1});
-      t.bias = ops.linear(edge_features(ops, graph, edge_attr), per_head);
-    }
+    t.source = ops.linear(from, per_head(ops, bipartite ? lin_src : lin, att_src));
+    t.target = ops.linear(bipartite ? x_dst : x, per_head(ops, bipartite ? lin_dst : lin, att_dst));
+    if (edge_dim) t.bias = ops.linear(edge_features(ops, graph, edge_attr), per_head(ops, lin_edge, att_edge));
     ListOptions o;
     o.score = ListScore::additive;
     o.negative_slope = float(negative_slope);
@@ -71,6 +67,12 @@ struct Gat : Mechanism {
     out = ops.add(combine_heads(ops, got.out, concat), bias);
     weights = got.weights;
     loops = graph.edges;
+  }
+
+  /// a . W x of each head as one matrix, (H, C).
+  static Tensor per_head(const Ops& ops, const Tensor& w, const Tensor& att) {
+    const auto H = att.extent(1), O = att.extent(2);
+    return ops.sum(ops.mul(w.reshape({H, O, w.extent(1)}), att.reshape({H, O, 1})), {1});
   }
 
   /// A node without neighbours attends to all alike, as in the authors' code.
