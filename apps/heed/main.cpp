@@ -2,13 +2,17 @@
 // The command line. Exit codes: 0 done, 1 the answer is no, 2 wrong use.
 #include <fmt/core.h>
 
+#include <cstdlib>
+#include <cstring>
+
 #include "command.h"
+#include "heed/attend.h"
 
 int main(int argc, char** argv) {
   CLI::App app{"heed: attention on CPUs"};
   app.require_subcommand(1);
   heed::app::Action action;
-  for (const auto add : {heed::app::add_catalogue, heed::app::add_doctor, heed::app::add_generate}) add(app, action);
+  for (const auto add : {heed::app::add_catalogue, heed::app::add_doctor, heed::app::add_bench, heed::app::add_generate}) add(app, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
@@ -17,6 +21,9 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "heed: {}\n", error.what());
     return 2;
   }
+  const char* log = std::getenv("HEED_LOG");
+  if (log != nullptr && std::strcmp(log, "plan") == 0)
+    heed::set_plan_log([](const std::string& plan) { fmt::print(stderr, "plan: {}\n", plan); });
   try {
     return action();
   } catch (const std::exception& error) {

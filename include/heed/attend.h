@@ -23,7 +23,7 @@ struct BlockMask {
 struct AttendOptions {
   bool causal = false;                                  ///< query i stands at p = i + M - N and sees keys j <= p
   std::int64_t window_left = -1, window_right = -1;     ///< p - left <= j <= p + right; -1: unlimited
-  std::int64_t first_keys = 0;                          ///< keys j < first_keys are seen whatever the window says
+  std::int64_t first_keys = 0;                          ///< keys j < first_keys are seen whatever window_left says
   std::int64_t dilation = 1;                            ///< keeps (p - j) % dilation == 0
   std::optional<float> scale;                           ///< 1/sqrt(D)
   float softcap = 0;                                    ///< s = softcap * tanh(s / softcap) before anything is added; 0: none
@@ -51,9 +51,25 @@ struct AttendExtras {
 void attend(const View& q, const View& k, const View& v, const View& out, const AttendOptions& options = {},
             const AttendExtras& extras = {}, const Context& context = {});
 
-/// What attend() would run and why a faster way was refused: "tiles/avx2 strict: f32, 192 queries x 256 keys; ...".
+/// Where attend_backward() writes; each is computed only where given, and written whole. Of q's dtype or f32, no stride of 0.
+struct AttendGradients {
+  std::optional<View> q, k, v;             ///< of their shapes
+  std::optional<View> bias;                ///< of its own shape: summed over the axes it was stretched along
+  std::optional<View> alibi_slopes, sink;  ///< (H)
+};
+
+/// Gradients of the sum of out * out_gradient. `out` and `lse` (not read for sigmoid and relu) are what attend() gave for the
+/// same arguments; out_gradient has the shape of out; both of q's dtype or f32. Products are strict whatever the context says;
+/// probabilities are computed again, tile by tile. The same bits for any number of threads. Throws heed::Error naming the argument.
+void attend_backward(const View& q, const View& k, const View& v, const View& out, const View& lse, const View& out_gradient,
+                     const AttendGradients& gradients, const AttendOptions& options = {}, const Context& context = {});
+
+/// What attend() would run with these arguments and why a faster way was refused: "tiles/avx2 strict: f32, 192 queries x 256 keys; ...".
 std::string why(const View& q, const View& k, const View& v, const AttendOptions& options = {}, const AttendExtras& extras = {},
                 const Context& context = {});
+
+/// `log` gets what why() says, once for every attend() that follows, in any thread; null ends it. The library prints nothing.
+void set_plan_log(void (*log)(const std::string& plan));
 
 }  // namespace v0
 }  // namespace heed

@@ -30,6 +30,8 @@ Rows::Rows(const Call& call)
 void Rows::begin(std::int64_t b) {
   b_ = b;
   size_ = 0;
+  lo_ = std::numeric_limits<std::int64_t>::max();
+  hi_ = head_ = 0;
 }
 
 void Rows::add(std::int64_t h, std::int64_t i) {
@@ -37,35 +39,34 @@ void Rows::add(std::int64_t h, std::int64_t i) {
   const std::int64_t keys = call_.key_lengths[std::size_t(b_)], queries = call_.query_lengths[std::size_t(b_)];
   Row row{h, i, i + keys - queries, 0, 0, keys};
   if (o.causal) row.hi = std::min(row.hi, row.p + 1);
-  const std::int64_t most = i < queries ? std::max<std::int64_t>(row.hi, 0) : 0;
-  if (o.window_left >= 0 && o.window_left < row.p) row.lo = row.p - o.window_left;
   if (o.window_right >= 0 && o.window_right < keys - row.p) row.hi = std::min(row.hi, row.p + o.window_right + 1);
-  row.head = std::min(o.first_keys, most);
-  if (most == 0 || row.hi <= row.lo) row.lo = 0, row.hi = row.head;
-  if (row.head >= row.lo) row.hi = std::max(row.hi, row.head), row.lo = row.head = 0;
+  if (o.window_left >= 0 && o.window_left < row.p) row.lo = row.p - o.window_left;
+  if (i >= queries) row.hi = 0;
+  row.head = std::clamp<std::int64_t>(row.hi, 0, o.first_keys);
+  if (row.hi <= row.lo) row.lo = 0, row.hi = row.head;
+  if (row.head >= row.lo) row.lo = row.head = 0;
+  if (row.lo < row.hi) lo_ = std::min(lo_, row.lo), hi_ = std::max(hi_, row.hi);
+  head_ = std::max(head_, row.head);
   row_[size_++] = row;
 }
 
-void Rows::load() {
+void Rows::read() {
   const auto& s = call_.q.strides;
-  std::int64_t lo = std::numeric_limits<std::int64_t>::max(), hi = 0, head = 0;
-  for (int r = 0; r < size_; ++r) {
-    const Row& row = row_[r];
-    read_words(call_, call_.q, b_ * s[0] + row.i * s[1] + row.h * s[2], s[3], queries_.get() + r * depth_);
-    reference_[r] = -infinity;
-    if (row.lo < row.hi) lo = std::min(lo, row.lo), hi = std::max(hi, row.hi);
-    head = std::max(head, row.head);
-  }
-  first_tile_ = hi > 0 ? lo / call_.keys : 0;
-  last_tile_ = (hi + call_.keys - 1) / call_.keys;
-  head_tiles_ = (head + call_.keys - 1) / call_.keys;
+  for (int r = 0; r < size_; ++r)
+    read_words(call_, call_.q, b_ * s[0] + row_[r].i * s[1] + row_[r].h * s[2], s[3], queries_.get() + r * depth_);
+}
+
+void Rows::load() {
+  read();
+  std::fill(reference_, reference_ + size_, -infinity);
   std::memset(out_.get(), 0, std::size_t(size_ * width_) * sizeof(float));
   std::memset(sums_.get(), 0, std::size_t(size_ * lanes) * sizeof(float));
   std::fill(max_.get(), max_.get() + size_ * lanes, -infinity);
 }
 
 bool Rows::sees(std::int64_t tile) const {
-  if (tile >= head_tiles_ && (tile < first_tile_ || tile >= last_tile_)) return false;
+  const std::int64_t begin = tile * call_.keys;
+  if (begin >= head_ && (begin + call_.keys <= lo_ || begin >= hi_)) return false;
   if (!call_.options.blocks) return true;
   for (int r = 0; r < size_; ++r) {
     const std::int64_t size = call_.options.blocks->query_block;
@@ -344,8 +345,8 @@ void Rows::finish(float* totals) {
   }
 }
 
-void Rows::weights(std::int64_t tile, const float* k, const float* totals) {
-  if (!scores(tile, k)) return;
+bool Rows::weights(std::int64_t tile, const float* k, const float* totals) {
+  if (!scores(tile, k)) return false;
   for (int r = 0; r < size_; ++r) {
     float* x = scores_.get() + r * score_stride + first_of(r);
     const std::int64_t n = last_of(r) - first_of(r);
@@ -359,6 +360,20 @@ void Rows::weights(std::int64_t tile, const float* k, const float* totals) {
     } else {
       call_.table->relu(x, n, 1.0f / float(call_.key_lengths[std::size_t(b_)]));
     }
+  }
+  return true;
+}
+
+void Rows::product(const float* a, std::int64_t lda, const float* panels, std::int64_t depth, float* to) {
+  call_.products->score(a, lda, panels, depth, to, score_stride, size_, first_, last_, tile_max_.get());
+}
+
+void Rows::capped(const float* k, float* to) {
+  product(queries_.get(), depth_, k, call_.depth(), to);
+  for (int r = 0; r < size_; ++r) {
+    float* x = to + r * score_stride + first_of(r);
+    call_.table->scale(x, last_of(r) - first_of(r), call_.scale);
+    call_.table->softcap(x, last_of(r) - first_of(r), call_.options.softcap);
   }
 }
 

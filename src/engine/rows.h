@@ -25,11 +25,13 @@ class Rows {
   /// Forgets everything and begins a block of a sequence.
   void begin(std::int64_t b);
   void add(std::int64_t h, std::int64_t i);
-  /// Reads the queries and clears the sums.
+  /// Reads the queries.
+  void read();
+  /// The same, and clears the sums.
   void load();
 
   /// The tiles of keys that some row may see lie in [0, last_tile()).
-  std::int64_t last_tile() const { return last_tile_; }
+  std::int64_t last_tile() const { return (hi_ + call_.keys - 1) / call_.keys; }
   bool sees(std::int64_t tile) const;
 
   /// Scores, weights and values of one tile, added to the sums; k and v as pack_tile() left them.
@@ -38,8 +40,17 @@ class Rows {
   void visit_direct(std::int64_t tile, std::int64_t g);
   /// The sink enters, rows are normalised and written; totals (where given) get what weights() needs.
   void finish(float* totals);
-  /// Final weights of a tile, for the rows' visible cells; the others are 0. `totals` as finish() left them.
-  void weights(std::int64_t tile, const float* k, const float* totals);
+  /// Final weights of a tile in the columns that hold any. `totals` as finish() left them: a reference and a factor a row.
+  /// False: none.
+  bool weights(std::int64_t tile, const float* k, const float* totals);
+  /// For the same columns: to[r] = the row r of `a` times packed panels of `depth` words.
+  void product(const float* a, std::int64_t lda, const float* panels, std::int64_t depth, float* to);
+  /// to[r] = the scores after the softcap, before anything is added.
+  void capped(const float* k, float* to);
+  const int* first() const { return first_; }
+  const int* last() const { return last_; }
+  const float* queries() const { return queries_.get(); }
+  std::int64_t query_stride() const { return depth_; }
 
   int size() const { return size_; }
   const Row& row(int r) const { return row_[r]; }
@@ -49,7 +60,7 @@ class Rows {
   void save(float* part) const;
   void merge(const float* part);
   /// Weights of a row and the columns of the tile, [first, last), that hold any.
-  const float* weights_of(int r) const { return scores_.get() + r * score_stride; }
+  float* weights_of(int r) const { return scores_.get() + r * score_stride; }
   int first_of(int r) const { return first_[r / call_.products->group]; }
   int last_of(int r) const { return last_[r / call_.products->group]; }
   float* scratch() const { return scratch_.get(); }
@@ -67,7 +78,8 @@ class Rows {
   float max_of(int r) const;
 
   const Call& call_;
-  std::int64_t b_ = 0, width_, depth_, first_tile_ = 0, last_tile_ = 0, head_tiles_ = 0;
+  std::int64_t b_ = 0, width_, depth_;
+  std::int64_t lo_ = 0, hi_ = 0, head_ = 0;  ///< of all rows
   int size_ = 0;
   Row row_[tile_rows];
   Columns span_[tile_rows];

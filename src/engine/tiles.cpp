@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/tiles.h"
 
+#include <atomic>
+
 #include "base/parallel.h"
 #include "engine/merge.h"
 #include "engine/rows.h"
@@ -217,10 +219,16 @@ std::string why(const Call& c) {
 }  // namespace engine
 
 inline namespace v0 {
+namespace {
+std::atomic<void (*)(const std::string&)> plan_log{nullptr};
+}
+
+void set_plan_log(void (*log)(const std::string&)) { plan_log = log; }
 
 void attend(const View& q, const View& k, const View& v, const View& out, const AttendOptions& options, const AttendExtras& extras,
             const Context& context) {
   const engine::Call call = engine::check(q, k, v, &out, options, extras, context);
+  if (const auto log = plan_log.load()) log(engine::why(call));
   if (call.B == 0 || call.H == 0) return;
   engine::few_queries(call) ? engine::run_few(call) : engine::run_packed(call);
 }

@@ -110,6 +110,44 @@ void relu(float* x, std::int64_t n, float factor) {
   map(x, n, [f](V y) { return mul(max(zero(), y), f); });
 }
 
+/// g = f(p, g) for n numbers.
+template <class F>
+inline void map_two(const float* p, float* g, std::int64_t n, F f) {
+  std::int64_t i = 0;
+  for (; i + width <= n; i += width) store(g + i, f(load(p + i), load(g + i)));
+  if (i < n) {
+    float a[width] = {}, b[width] = {};
+    __builtin_memcpy(a, p + i, std::size_t(n - i) * sizeof(float));
+    __builtin_memcpy(b, g + i, std::size_t(n - i) * sizeof(float));
+    store(b, f(load(a), load(b)));
+    __builtin_memcpy(g + i, b, std::size_t(n - i) * sizeof(float));
+  }
+}
+
+/// A NaN of a key that a row does not see must not reach it.
+void softmax_back(const float* p, float* g, std::int64_t n, float delta) {
+  const V d = set1(delta), least = set1(__FLT_DENORM_MIN__);
+  map_two(p, g, n, [&](V w, V x) { return if_less(w, least, zero(), mul(w, sub(x, d))); });
+}
+
+void sigmoid_back(const float* p, float* g, std::int64_t n) {
+  const V least = set1(__FLT_DENORM_MIN__);
+  map_two(p, g, n, [&](V w, V x) { return if_less(w, least, zero(), mul(mul(w, sub(set1(1.0f), w)), x)); });
+}
+
+void relu_back(const float* p, float* g, std::int64_t n, float factor) {
+  const V f = set1(factor), least = set1(__FLT_DENORM_MIN__);
+  map_two(p, g, n, [&](V w, V x) { return if_less(w, least, zero(), mul(f, x)); });
+}
+
+void softcap_back(const float* x, float* g, std::int64_t n, float cap) {
+  const V inverse = set1(1.0f / cap);
+  map_two(x, g, n, [&](V s, V y) {
+    const V t = mul(s, inverse);
+    return sub(y, mul(y, mul(t, t)));
+  });
+}
+
 /// 0 * x is NaN for what is not finite.
 bool finite(const float* x, std::int64_t n) {
   V sum = zero();
@@ -155,6 +193,7 @@ constexpr Products make_brief(const char* text) {
 }
 
 constexpr Table make_table(const char* name, const Products* strict, const Products* brief) {
-  return {name, strict, brief, max_lanes, raise, scale, add_row, alibi, mask_row, softcap, sigmoid, relu, transpose, interleave, finite,
+  return {name, strict, brief, max_lanes, raise, scale, add_row, alibi, mask_row, softcap, sigmoid, relu, softmax_back, sigmoid_back, relu_back,
+          softcap_back, transpose, turn, interleave, finite,
           widen_f16, widen_bf16, narrow_f16, narrow_bf16, direct_score, direct_value};
 }

@@ -97,10 +97,12 @@ inline float sum_of(V a) {
 }
 inline void sum_four(V a, V b, V c, V d, float* to) { to[0] = sum_of(a), to[1] = sum_of(b), to[2] = sum_of(c), to[3] = sum_of(d); }
 
-void transpose(const float* from, std::int64_t s, std::int64_t n, float* to) {
+void turn(const float* from, std::int64_t s, std::int64_t n, float* to, std::int64_t t) {
   for (std::int64_t d = 0; d < n; ++d)
-    for (int i = 0; i < panel; ++i) to[d * panel + i] = from[i * s + d];
+    for (int i = 0; i < panel; ++i) to[d * t + i] = from[i * s + d];
 }
+void transpose(const float* from, std::int64_t s, std::int64_t n, float* to) { turn(from, s, n, to, panel); }
+
 void interleave(const std::uint16_t* a, const std::uint16_t* b, std::int64_t n, float* to) {
   for (std::int64_t i = 0; i < n; ++i) to[i] = std::bit_cast<float>(std::uint32_t(b[i]) << 16 | a[i]);
 }

@@ -61,8 +61,17 @@ struct Table {
   /// x = max(x, 0) * factor.
   void (*relu)(float* x, std::int64_t n, float factor);
 
+  /// Gradients of scores from weights p and gradients g of weights, in place: p (g - delta), 0 where p is 0; p (1 - p) g; factor g
+  /// where p > 0. softcap: g *= 1 - (x / cap)^2, x being capped.
+  void (*softmax_back)(const float* p, float* g, std::int64_t n, float delta);
+  void (*sigmoid_back)(const float* p, float* g, std::int64_t n);
+  void (*relu_back)(const float* p, float* g, std::int64_t n, float factor);
+  void (*softcap_back)(const float* x, float* g, std::int64_t n, float cap);
+
   /// 16 rows of n words, `stride` apart, to [n][16].
   void (*transpose)(const float* from, std::int64_t stride, std::int64_t n, float* to);
+  /// The same with rows of 16 words `to_stride` apart.
+  void (*turn)(const float* from, std::int64_t stride, std::int64_t n, float* to, std::int64_t to_stride);
   /// n words of (a[i], b[i]); n a multiple of 16.
   void (*interleave)(const std::uint16_t* a, const std::uint16_t* b, std::int64_t n, float* to);
   /// Whether n numbers, a multiple of 16, are neither infinite nor NaN.

@@ -86,22 +86,6 @@ struct Attention : Mechanism {
         for (std::int64_t j = 0; j < M; ++j) *at++ = T(value(position(b, i), j));
     return table;
   }
-  /// The pairs where visible(p, j), and the given mask allows it; broadcasts to (B, H, N, M).
-  template <class Visible>
-  Tensor pair_mask(Visible visible) const {
-    const auto N = q.extent(1), M = k.extent(1);
-    const Tensor own = pairs<std::uint8_t>(DType::boolean, visible).reshape({sequences(), 1, N, M});
-    if (!mask.defined()) return own;
-    std::vector<std::int64_t> target{1, 1, 1, 1};
-    for (int axis = 1; axis <= mask.rank() && axis <= 4; ++axis) target[std::size_t(4 - axis)] = mask.extent(-axis);
-    const Shape both{std::max(target[0], sequences()), target[1], N, M};
-    const Tensor given = mask.broadcast(both).dense(), mine = own.broadcast(both).dense();
-    Tensor result(DType::boolean, both);
-    for (std::int64_t n = 0; n < result.count(); ++n)
-      result.data<std::uint8_t>()[n] = given.data<std::uint8_t>()[n] && mine.data<std::uint8_t>()[n];
-    return result;
-  }
-
   void attend(Ops& ops, const Tensor& queries, const Tensor& keys, const Tensor& values, const AttendOptions& o) {
     attend(ops, queries, keys, values, o, {bias, alibi_slopes, sink});
   }

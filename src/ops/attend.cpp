@@ -64,8 +64,9 @@ Tensor visible(const AttendOptions& o, const Sizes& s) {
       for (std::int64_t i = 0; i < s.N; ++i)
         for (std::int64_t j = 0; j < s.M; ++j) {
           const std::int64_t keys = length(o.key_lengths, b, s.M), queries = length(o.query_lengths, b, s.N), p = i + keys - queries;
-          const bool near = (o.window_left < 0 || j >= p - o.window_left) && (o.window_right < 0 || j <= p + o.window_right);
-          bool see = i < queries && j < keys && (!o.causal || j <= p) && (near || j < o.first_keys) && (p - j) % o.dilation == 0;
+          const bool left = o.window_left < 0 || j >= p - o.window_left || j < o.first_keys;
+          bool see = i < queries && j < keys && (!o.causal || j <= p) && left && (o.window_right < 0 || j <= p + o.window_right) &&
+                     (p - j) % o.dilation == 0;
           see = see && (!o.mask || at(given, b, h, i, j));
           *to++ = see && (!o.blocks || at(keep, b, h, i / o.blocks->query_block, j / o.blocks->key_block));
         }

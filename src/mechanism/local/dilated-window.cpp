@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // A window with gaps: keys with (p - j) % dilation == 0 and |p - j| <= window * dilation.
-#include <cstdlib>
-
 #include "mechanism/attention.h"
 #include "mechanism/mixer.h"
 
@@ -20,10 +18,10 @@ struct DilatedWindow : CausalAttention, CachedMixer {
     d.param("weighting", weighting, "how scores become weights").one_of({"softmax", "sigmoid", "relu", "softmax_plus_one"});
   }
   void run(Ops& ops) override {
-    mask = pair_mask([&](auto p, auto j) {
-      return (!causal || j <= p) && (p - j) % dilation == 0 && std::abs(p - j) <= width * dilation;
-    });
-    attend(ops, q, k, v, attend_options());
+    auto o = attend_options();
+    o.window_left = o.window_right = width * dilation;
+    o.dilation = dilation;
+    attend(ops, q, k, v, o);
   }
 
   AttendOptions mixing() override {

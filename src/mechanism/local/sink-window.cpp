@@ -16,12 +16,7 @@ struct SinkWindow : CausalAttention, WindowMixer {
   }
   void run(Ops& ops) override {
     auto o = attend_options();
-    const auto left = window[0], right = window[1];
-    mask = pair_mask([&](auto p, auto j) {
-      return (!causal || j <= p) && (right < 0 || j <= p + right) && (j < sinks || left < 0 || p - j <= left);
-    });
-    o.window_left = o.window_right = -1;
-    o.mask = mask.view();
+    o.first_keys = sinks;
     attend(ops, q, k, v, o);
   }
   Look look() override {

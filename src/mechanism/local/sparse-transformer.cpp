@@ -3,6 +3,9 @@
 //   local    0 <= i - j < l
 //   strided  (i - j) mod l = 0: l interleaved sequences of causal attention
 //   fixed    j // l = i // l, or j in the head's vertsize*blocksize summary columns of any block of l
+#include <algorithm>
+#include <numeric>
+
 #include "mechanism/heads.h"
 #include "mechanism/mixer.h"
 
@@ -82,7 +85,7 @@ struct SparseTransformer : Mechanism, CachedMixer {
 
   void run(Ops& ops) override {
     const auto B = q.extent(0), N = q.extent(1), H = q.extent(2), l = local_attn_ctx;
-    if (wants(mask) || attn_mode == "fixed") {
+    if (wants(mask)) {
       mask = Tensor(DType::boolean, {H, N, N});
       auto* at = mask.data<std::uint8_t>();
       for (std::int64_t h = 0; h < H; ++h)
@@ -101,11 +104,17 @@ struct SparseTransformer : Mechanism, CachedMixer {
       out = out.reshape({B, l, rows, H, D}).permute({0, 2, 1, 3, 4}).reshape({B, rows * l, H, D}).slice(1, 0, N);
       return;
     }
-    Tensor masked;
-    if (attn_mode == "local") o.window_left = l - 1;
-    else {
-      masked = mask.reshape({1, H, N, N});
-      o.mask = masked.view();
+    Tensor keep;
+    if (attn_mode == "local") {
+      o.window_left = l - 1;
+    } else {  // both conditions hold for whole blocks of keys
+      const auto unit = std::gcd(l, vertsize * blocksize), rows = (N + l - 1) / l, columns = (N + unit - 1) / unit;
+      keep = Tensor(DType::boolean, {1, H, rows, columns});
+      auto* at = keep.data<std::uint8_t>();
+      for (std::int64_t h = 0; h < H; ++h)
+        for (std::int64_t r = 0; r < rows; ++r)
+          for (std::int64_t c = 0; c < columns; ++c) *at++ = c * unit / l <= r && sees(h, std::max(r * l, c * unit), c * unit);
+      o.blocks = BlockMask{keep, l, unit};
     }
     out = ops.attend(q, k, v, o).out;
   }

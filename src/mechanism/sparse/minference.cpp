@@ -149,10 +149,10 @@ struct Minference : Mechanism, PromptMixer {
   void run(Ops& ops) override {
     if (pattern == "vertical_and_slash") return lines(ops);
     if (pattern == "block_sparse") return blocks(ops);
-    const Tensor mask = square_mask(q.extent(1), [&](auto p, auto j) { return j <= p && (p - j < n_local || j < n_init); });
     AttendOptions o;
     o.causal = true;
-    o.mask = mask.view();
+    o.window_left = n_local - 1;
+    o.first_keys = n_init;
     out = ops.attend(q, k, v, o).out;
   }
 };
