@@ -7,6 +7,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <sstream>
 
@@ -50,9 +51,9 @@ std::map<std::string, std::int64_t> symbols(const std::array<std::int64_t, 4>& s
   const auto [B, N, H, D] = s;
   std::map<std::string, std::int64_t> at{{"B", B}};
   for (const char* name : {"N", "M", "T", "L", "S", "Nq", "Nk"}) at[name] = N;
-  for (const char* name : {"H", "G", "Hk", "heads", "num_heads", "num_kv_heads", "kv_heads"}) at[name] = H;
+  for (const char* name : {"H", "G", "Hk", "Hq", "KV", "heads", "n_heads", "num_heads", "num_kv_heads", "kv_heads"}) at[name] = H;
   for (const char* name : {"D", "E", "head_dim"}) at[name] = D;
-  for (const char* name : {"C", "dim", "d_model", "embed_dim"}) at[name] = H * D;
+  for (const char* name : {"C", "dim", "d_model", "embed_dim", "hidden_size"}) at[name] = H * D;
   return at;
 }
 
@@ -64,7 +65,19 @@ Tensor random(const Shape& shape, DType dtype, std::uint64_t seed) {
   return Tensor::of(values, shape).to(dtype);
 }
 
-/// The required inputs of a mechanism, from its declaration. The parameters' own values count as symbols.
+/// A product of symbols and integers: "2*H".
+std::optional<std::int64_t> extent(const std::string& text, const std::map<std::string, std::int64_t>& at) {
+  std::int64_t product = 1;
+  std::istringstream factors(text);
+  for (std::string factor; std::getline(factors, factor, '*');) {
+    if (const auto found = at.find(factor); found != at.end()) product *= found->second;
+    else if (!factor.empty() && factor.size() < 10 && factor.find_first_not_of("0123456789") == std::string::npos) product *= std::stoll(factor);
+    else return std::nullopt;
+  }
+  return product;
+}
+
+/// The inputs that a mechanism always takes, from its declaration. The parameters' own values count as symbols.
 Tensors inputs_of(const std::string& slug, const json& info, const json& params, const std::array<std::int64_t, 4>& shape, DType dtype) {
   auto at = symbols(shape);
   for (const auto& p : info["params"]) {
@@ -74,14 +87,14 @@ Tensors inputs_of(const std::string& slug, const json& info, const json& params,
   }
   Tensors inputs;
   for (const auto& input : info["inputs"]) {
-    if (!input["required"].get<bool>()) continue;
+    if (!input["required"].get<bool>() || input["repeated"].get<bool>() || input["when"] != "") continue;
     const std::string name = input["name"], text = input["shape"];
     std::vector<std::int64_t> extents;
     std::istringstream words(text);
     for (std::string word; words >> word;) {
-      if (const auto found = at.find(word); found != at.end()) extents.push_back(found->second);
-      else if (!word.empty() && word.find_first_not_of("0123456789") == std::string::npos) extents.push_back(std::stoll(word));
-      else fail(slug, "inputs whose extents follow from B, N, H, D", name + ": " + text);
+      const auto found = extent(word, at);
+      if (!found) fail(slug, "inputs whose extents follow from B, N, H, D and -p", name + ": " + text);
+      extents.push_back(*found);
     }
     if (input["dtype"] != "f32") fail(slug, "inputs of floats", name + ": " + input["dtype"].get<std::string>());
     inputs[name] = random(Shape(extents), dtype, inputs.size() + 1);
