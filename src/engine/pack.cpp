@@ -36,13 +36,19 @@ bool clean(const kernel::Table& table, float* x, std::int64_t n) {
     if (!std::isfinite(x[i])) x[i] = 0;
   return false;
 }
-bool clean(Half* x, std::int64_t n) {
-  Half all = 0;
-  for (std::int64_t i = 0; i < n; ++i) all = Half(all | (Half((x[i] & 0x7f80) + 0x80) & 0x8000));
-  if (all == 0) return true;
+/// Four at a time: an exponent of ones carries into the top bit of its lane. n is a multiple of 16.
+bool finite(const Half* x, std::int64_t n) {
+  std::uint64_t all = 0;
+  for (std::int64_t i = 0; i < n; i += 4) {
+    std::uint64_t four;
+    std::memcpy(&four, x + i, sizeof four);
+    all |= (four & 0x7f807f807f807f80u) + 0x0080008000800080u;
+  }
+  return (all & 0x8000800080008000u) == 0;
+}
+void clean(Half* x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i)
     if ((x[i] & 0x7f80) == 0x7f80) x[i] = 0;
-  return false;
 }
 
 bool pack_values(const Call& call, std::int64_t first, std::int64_t count, float* v, float* scratch) {
@@ -69,23 +75,32 @@ bool pack_value_pairs(const Call& call, std::int64_t first, std::int64_t count, 
   const auto& s = call.v.strides;
   const std::int64_t width = call.value_width();
   Half* two = reinterpret_cast<Half*>(scratch);
-  bool finite = true;
+  bool all_finite = true;
   std::memset(two, 0, std::size_t(2 * width) * sizeof(Half));
+  const bool in_place = call.v.dtype == DType::bf16 && s[3] == 1 && call.E == width;
   for (std::int64_t j = 0; j < call.keys; j += 2) {
+    const Half* rows[2];
     for (const std::int64_t i : {0, 1}) {
       Half* row = two + i * width;
-      if (j + i < count) {
-        read_pairs(*call.table, call.v, first + (j + i) * s[1], s[3], call.E, row);
-        finite &= clean(row, width);
-      } else {
+      rows[i] = row;
+      if (j + i >= count) {
         std::memset(row, 0, std::size_t(width) * sizeof(Half));
+        continue;
       }
+      const std::int64_t offset = first + (j + i) * s[1];
+      if (in_place) rows[i] = static_cast<const Half*>(call.v.data) + offset;
+      else read_pairs(*call.table, call.v, offset, s[3], call.E, row);
+      if (finite(rows[i], width)) continue;
+      all_finite = false;
+      if (in_place) std::memcpy(row, rows[i], std::size_t(width) * sizeof(Half));
+      clean(row, width);
+      rows[i] = row;
     }
     float* to = v + j / 2 * kernel::panel;
     for (std::int64_t e = 0; e < width; e += kernel::panel, to += call.value_panel_words())
-      call.table->interleave(two + e, two + width + e, kernel::panel, to);
+      call.table->interleave(rows[0] + e, rows[1] + e, kernel::panel, to);
   }
-  return finite;
+  return all_finite;
 }
 
 }  // namespace
@@ -135,10 +150,14 @@ bool pack_tile(const Call& call, std::int64_t b, std::int64_t g, std::int64_t ti
   const std::int64_t count = std::clamp<std::int64_t>(length - begin, 0, call.keys);
   const auto& s = call.k.strides;
   const std::int64_t first = b * s[0] + begin * s[1] + g * s[2];
-  const bool in_place = call.k.dtype == DType::f32 && call.products->pair == 1 && s[3] == 1 && s[1] >= 0;
+  // Rows of whole words are turned where they lie.
+  const int pair = call.products->pair;
+  const auto* base = static_cast<const char*>(call.k.data) + first * std::int64_t(size_of(call.k.dtype));
+  const bool in_place = call.k.dtype == (pair == 1 ? DType::f32 : DType::bf16) && s[3] == 1 && depth * pair == call.D && s[1] % pair == 0 &&
+                        reinterpret_cast<std::uintptr_t>(base) % alignof(float) == 0;
   for (std::int64_t j = 0; j < call.keys; j += P) {
     if (in_place && j + P <= count) {
-      call.table->transpose(static_cast<const float*>(call.k.data) + first + j * s[1], s[1], depth, k + j * depth);
+      call.table->transpose(reinterpret_cast<const float*>(base) + j * s[1] / pair, s[1] / pair, depth, k + j * depth);
       continue;
     }
     for (std::int64_t i = j; i < j + P; ++i) {

@@ -16,15 +16,15 @@ Rows::Rows(const Call& call)
     : call_(call),
       width_(call.value_width()),
       depth_(up(call.depth(), kernel::panel)),
-      queries_(tile_rows * depth_),
-      scores_(tile_rows * score_stride),
-      out_(tile_rows * width_),
+      capacity_(up(std::clamp<std::int64_t>(call.N * call.share, 1, tile_rows), 96)),  // whole groups of 6 and of 32
+      queries_(capacity_ * depth_),
+      scores_(capacity_ * score_stride),
+      out_(capacity_ * width_),
       scratch_(call.scratch_floats()),
-      max_(tile_rows * lanes),
-      tile_max_(tile_rows * lanes),
-      sums_(tile_rows * lanes) {
-  std::memset(queries_.get(), 0, std::size_t(tile_rows * depth_) * sizeof(float));
-  std::memset(scores_.get(), 0, std::size_t(tile_rows * score_stride) * sizeof(float));
+      max_(capacity_ * lanes),
+      tile_max_(capacity_ * lanes),
+      sums_(capacity_ * lanes) {
+  std::memset(queries_.get(), 0, std::size_t(capacity_ * depth_) * sizeof(float));
 }
 
 void Rows::begin(std::int64_t b) {

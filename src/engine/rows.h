@@ -78,7 +78,7 @@ class Rows {
   float max_of(int r) const;
 
   const Call& call_;
-  std::int64_t b_ = 0, width_, depth_;
+  std::int64_t b_ = 0, width_, depth_, capacity_;
   std::int64_t lo_ = 0, hi_ = 0, head_ = 0;  ///< of all rows
   int size_ = 0;
   Row row_[tile_rows];

@@ -20,6 +20,8 @@ inline const void* row_at(const void* p, std::int64_t elements) {
   return static_cast<const char*>(p) + elements * (type == Stored::f32 ? 4 : 2);
 }
 
+constexpr std::int64_t keys_ahead = 16;  ///< prefetched: 4 KiB of common rows
+
 /// R rows x 4 keys. q is padded with zeros to whole vectors.
 template <Stored type, int R>
 __attribute__((noinline)) void score_rows(const float* q, std::int64_t ldq, const void* k, std::int64_t stride, std::int64_t depth,
@@ -31,6 +33,7 @@ __attribute__((noinline)) void score_rows(const float* q, std::int64_t ldq, cons
     V c[R][4];
     for (auto& row : c)
       for (V& x : row) x = zero();
+    const std::int64_t ahead = keys_ahead * stride;
     const auto step = [&](std::int64_t d, V a, V b, V e, V f) HEED_INLINE {
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
@@ -42,7 +45,11 @@ __attribute__((noinline)) void score_rows(const float* q, std::int64_t ldq, cons
       }
     };
     std::int64_t d = 0;
-    for (; d + width <= depth; d += width) step(d, read<type>(k0, d), read<type>(k1, d), read<type>(k2, d), read<type>(k3, d));
+    for (; d + width <= depth; d += width) {
+      const void* rows[] = {k0, k1, k2, k3};
+      for (const void* row : rows) __builtin_prefetch(row_at<type>(row, ahead + d));
+      step(d, read<type>(k0, d), read<type>(k1, d), read<type>(k2, d), read<type>(k3, d));
+    }
     if (const std::int64_t m = depth - d; m > 0)
       step(d, read_tail<type>(k0, d, m), read_tail<type>(k1, d, m), read_tail<type>(k2, d, m), read_tail<type>(k3, d, m));
 #pragma GCC unroll 4
@@ -61,6 +68,8 @@ __attribute__((noinline)) void value_rows(const float* p, std::int64_t ldp, cons
     for (int e = 0; e < N; ++e) c[r][e] = load(out + r * ldo + e * width);
   for (std::int64_t j = 0; j < n; ++j) {
     const void* row = row_at<type>(v, j * stride);
+    __builtin_prefetch(row_at<type>(row, keys_ahead * stride));
+    __builtin_prefetch(row_at<type>(row, keys_ahead * stride + (N - 1) * width));
     V x[N];
 #pragma GCC unroll 4
     for (int e = 0; e < N; ++e) x[e] = read<type>(row, e * width);
