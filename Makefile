@@ -1,5 +1,5 @@
 # make test: installs what is missing, builds, tests.
-PACKAGES := g++ cmake ninja-build ccache python3-venv python3-dev libfmt-dev libcli11-dev nlohmann-json3-dev libgtest-dev
+PACKAGES := g++ cmake ninja-build ccache python3-venv python3-dev libfmt-dev libcli11-dev nlohmann-json3-dev libgtest-dev libopenmpi-dev openmpi-bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: test build install sanitize fuzz lint format clean
@@ -16,12 +16,13 @@ build/.packages: Makefile
 	@touch $@
 
 build: install .venv/.installed
-	cmake --preset release -DHEED_PYTHON=ON -DPython_EXECUTABLE=$(CURDIR)/.venv/bin/python >build/configure.log || (cat build/configure.log; exit 1)
+	cmake --preset release -DHEED_PYTHON=ON -DHEED_MPI=ON -DPython_EXECUTABLE=$(CURDIR)/.venv/bin/python >build/configure.log || (cat build/configure.log; exit 1)
 	cmake --build --preset release
 
 test: build
 	./build/release/heed_tests --gtest_brief=1
 	./build/release/heed verify tests/cases/*.safetensors
+	OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 mpirun --oversubscribe -n 4 ./build/release/heed_dist_test
 	.venv/bin/python -m pytest -q
 
 # ASan and UBSan; RACES=1 adds TSan.

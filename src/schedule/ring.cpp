@@ -15,9 +15,27 @@ std::int64_t elements(const Block& block) {
   return count;
 }
 
-std::int64_t previous(std::int64_t rank, std::int64_t steps, std::int64_t ranks) { return ((rank - steps) % ranks + ranks) % ranks; }
+}  // namespace
 
-std::vector<Shape> shapes_of(const Block& mine, std::int64_t keys) {
+std::vector<std::int64_t> LocalRing::here() const {
+  std::vector<std::int64_t> all;
+  for (std::int64_t r = 0; r < ranks_; ++r) all.push_back(r);
+  return all;
+}
+
+std::vector<Block> LocalRing::wait() {
+  std::rotate(passed_.begin(), passed_.end() - 1, passed_.end());
+  return std::move(passed_);
+}
+
+Span span_of(std::int64_t rank, std::int64_t ranks, std::int64_t tokens) {
+  const std::int64_t each = (tokens + ranks - 1) / ranks, begin = std::min(tokens, rank * each);
+  return {begin, std::min(each, tokens - begin)};
+}
+
+std::int64_t resident_of(std::int64_t rank, std::int64_t step, std::int64_t ranks) { return ((rank - step) % ranks + ranks) % ranks; }
+
+std::vector<Shape> shapes_with(const Block& mine, std::int64_t keys) {
   std::vector<Shape> shapes;
   for (const Tensor& tensor : mine) {
     auto extents = tensor.shape().vector();
@@ -27,22 +45,20 @@ std::vector<Shape> shapes_of(const Block& mine, std::int64_t keys) {
   return shapes;
 }
 
-}  // namespace
-
-std::vector<std::int64_t> LocalRing::here() const {
-  std::vector<std::int64_t> all;
-  for (std::int64_t r = 0; r < ranks_; ++r) all.push_back(r);
-  return all;
-}
-
-std::vector<Block> LocalRing::wait(const std::vector<std::vector<Shape>>&) {
-  std::rotate(passed_.begin(), passed_.end() - 1, passed_.end());
-  return std::move(passed_);
-}
-
-Span span_of(std::int64_t rank, std::int64_t ranks, std::int64_t tokens) {
-  const std::int64_t each = (tokens + ranks - 1) / ranks, begin = std::min(tokens, rank * each);
-  return {begin, std::min(each, tokens - begin)};
+Tensor visible_pairs(Span q, Span k, std::int64_t c, const Tensor& query_segments, const Tensor& key_segments) {
+  const bool whole = c == 0 || q.count == 0 || k.count == 0 || q.begin / c >= (k.begin + k.count - 1) / c;
+  if (whole && !query_segments.defined()) return {};
+  const std::int64_t B = query_segments.defined() ? query_segments.extent(0) : 1;
+  Tensor mask(DType::boolean, {B, 1, q.count, k.count});
+  auto* to = mask.data<std::uint8_t>();
+  const Tensor mine = query_segments.defined() ? query_segments.dense() : Tensor(), theirs = mine.defined() ? key_segments.dense() : Tensor();
+  for (std::int64_t b = 0; b < B; ++b)
+    for (std::int64_t m = 0; m < q.count; ++m)
+      for (std::int64_t n = 0; n < k.count; ++n) {
+        const bool causal = c == 0 || (q.begin + m) / c >= (k.begin + n) / c;
+        *to++ = causal && (!mine.defined() || mine.data<std::int64_t>()[b * q.count + m] == theirs.data<std::int64_t>()[b * k.count + n]);
+      }
+  return mask;
 }
 
 std::vector<RankResult> ring_attention(const Ops& ops, Ring& ring, const std::vector<RankTensors>& local, std::int64_t tokens,
@@ -62,42 +78,27 @@ std::vector<RankResult> ring_attention(const Ops& ops, Ring& ring, const std::ve
     if (step + 1 < P) {
       for (std::size_t i = 0; i < here.size(); ++i) {
         results[i].values_sent += elements({blocks[i][0], blocks[i][1]});
-        shapes.push_back(shapes_of(blocks[i], span_of(previous(here[i], step + 1, P), P, tokens).count));
+        shapes.push_back(shapes_with(blocks[i], span_of(resident_of(here[i], step + 1, P), P, tokens).count));
       }
-      ring.pass(blocks);
+      ring.pass(blocks, shapes);
     }
     for (std::size_t i = 0; i < here.size(); ++i) {
       const RankTensors& own = local[i];
-      const std::int64_t resident = previous(here[i], step, P);
+      const std::int64_t resident = resident_of(here[i], step, P);
       const Span q = span_of(here[i], P, tokens), k = span_of(resident, P, tokens);
       const bool seen = c == 0 || q.count == 0 || k.count == 0 || (q.begin + q.count - 1) / c >= k.begin / c;
       results[i].resident.push_back(resident);
       results[i].computed.push_back(seen);
       if (!seen && results[i].sum.out.defined()) continue;
-      // A mask only where the pair of blocks is seen in part.
       AttendOptions o;
-      Tensor mask;
-      const bool whole = c == 0 || (k.count > 0 && q.begin / c >= (k.begin + k.count - 1) / c);
-      if (!whole || own.segments.defined()) {
-        const std::int64_t B = own.segments.defined() ? own.q.extent(0) : 1;
-        mask = Tensor(DType::boolean, {B, 1, q.count, k.count});
-        auto* to = mask.data<std::uint8_t>();
-        const Tensor mine = own.segments.defined() ? own.segments.dense() : Tensor();
-        const Tensor theirs = own.segments.defined() ? blocks[i].back().dense() : Tensor();
-        for (std::int64_t b = 0; b < B; ++b)
-          for (std::int64_t m = 0; m < q.count; ++m)
-            for (std::int64_t n = 0; n < k.count; ++n) {
-              const bool causal = c == 0 || (q.begin + m) / c >= (k.begin + n) / c;
-              *to++ = causal && (!mine.defined() || mine.data<std::int64_t>()[b * q.count + m] == theirs.data<std::int64_t>()[b * k.count + n]);
-            }
-        o.mask = mask.view();
-      }
+      const Tensor mask = visible_pairs(q, k, c, own.segments, own.segments.defined() ? blocks[i].back() : Tensor());
+      if (mask.defined()) o.mask = mask.view();
       ScoreTerms terms;
       if (own.bias.defined()) terms.bias = blocks[i][2];
       const Attended part = ops.attend(own.q, blocks[i][0], blocks[i][1], o, want_lse, terms);
       results[i].sum = results[i].sum.out.defined() ? ops.merge(results[i].sum, part) : part;
     }
-    if (step + 1 < P) blocks = ring.wait(shapes);
+    if (step + 1 < P) blocks = ring.wait();
   }
   return results;
 }
@@ -114,12 +115,12 @@ std::vector<TwoPassResult> ring_self_attention(const Ops& ops, Ring& ring, const
       if (step + 1 < P) {
         for (std::size_t i = 0; i < here.size(); ++i) {
           results[i].values_sent += elements(blocks[i]);
-          shapes.push_back(shapes_of(blocks[i], span_of(previous(here[i], step + 1, P), P, tokens).count));
+          shapes.push_back(shapes_with(blocks[i], span_of(resident_of(here[i], step + 1, P), P, tokens).count));
         }
-        ring.pass(blocks);
+        ring.pass(blocks, shapes);
       }
-      for (std::size_t i = 0; i < here.size(); ++i) visit(i, previous(here[i], step, P), blocks[i][0]);
-      if (step + 1 < P) blocks = ring.wait(shapes);
+      for (std::size_t i = 0; i < here.size(); ++i) visit(i, resident_of(here[i], step, P), blocks[i][0]);
+      if (step + 1 < P) blocks = ring.wait();
     }
   };
   std::vector<Block> keys, values;

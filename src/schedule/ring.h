@@ -15,9 +15,9 @@ class Ring {
   virtual ~Ring() = default;
   virtual std::int64_t ranks() const = 0;
   virtual std::vector<std::int64_t> here() const = 0;
-  /// Starts to pass each local rank's block to the next rank; `wait` gives what the previous ones passed, of these shapes.
-  virtual void pass(const std::vector<Block>& blocks) = 0;
-  virtual std::vector<Block> wait(const std::vector<std::vector<Shape>>& shapes) = 0;
+  /// Starts to pass each local rank's block to the next rank; wait() gives what the previous ones passed, whose shapes are known.
+  virtual void pass(const std::vector<Block>& blocks, const std::vector<std::vector<Shape>>& coming) = 0;
+  virtual std::vector<Block> wait() = 0;
 };
 
 /// All ranks in this process.
@@ -26,8 +26,8 @@ class LocalRing : public Ring {
   explicit LocalRing(std::int64_t ranks) : ranks_(ranks) {}
   std::int64_t ranks() const override { return ranks_; }
   std::vector<std::int64_t> here() const override;
-  void pass(const std::vector<Block>& blocks) override { passed_ = blocks; }
-  std::vector<Block> wait(const std::vector<std::vector<Shape>>& shapes) override;
+  void pass(const std::vector<Block>& blocks, const std::vector<std::vector<Shape>>&) override { passed_ = blocks; }
+  std::vector<Block> wait() override;
 
  private:
   std::int64_t ranks_;
@@ -51,6 +51,13 @@ struct RankResult {
   std::vector<std::int64_t> resident, computed;  ///< by step: the block of keys; whether it was looked at
   std::int64_t values_sent = 0;                  ///< elements of k and v that it passed on
 };
+
+/// The shapes of a rank's tensors when they are another rank's, with `keys` tokens.
+std::vector<Shape> shapes_with(const Block& mine, std::int64_t keys);
+/// The rank whose block is there after some steps.
+std::int64_t resident_of(std::int64_t rank, std::int64_t step, std::int64_t ranks);
+/// Which pairs of a query span and a key span may look at each other: an undefined tensor where all may.
+Tensor visible_pairs(Span q, Span k, std::int64_t causal_block, const Tensor& query_segments, const Tensor& key_segments);
 
 /// Ring attention (Liu et al., 2023): keys and values travel, partial results are merged in the order they pass. Query i sees key j
 /// where i / causal_block >= j / causal_block (0: everywhere) and their segments are equal. `tokens` is the whole sequence's length.

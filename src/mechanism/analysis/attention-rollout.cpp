@@ -102,4 +102,5 @@ struct Rollout : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(attention_rollout, Rollout, "attention-rollout", "analysis", "analysis", 1, "Attention rollout and attention flow")
+HEED_MECHANISM(attention_rollout, Rollout, "attention-rollout", "analysis", "analysis", 1,
+               "Quantifying Attention Flow in Transformers")

@@ -117,4 +117,5 @@ struct AttnLrp : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(attnlrp, AttnLrp, "attnlrp", "analysis", "analysis", 1, "AttnLRP")
+HEED_MECHANISM(attnlrp, AttnLrp, "attnlrp", "analysis", "analysis", 1,
+               "AttnLRP: Attention-Aware Layer-wise Relevance Propagation for Transformers")

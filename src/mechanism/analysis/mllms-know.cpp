@@ -97,4 +97,5 @@ struct MllmsKnow : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(mllms_know, MllmsKnow, "mllms-know", "analysis", "algorithm", 2, "MLLMs know where to look")
+HEED_MECHANISM(mllms_know, MllmsKnow, "mllms-know", "analysis", "algorithm", 2,
+               "MLLMs Know Where to Look: Training-free Perception of Small Visual Details with Multimodal LLMs")

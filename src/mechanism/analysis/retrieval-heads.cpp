@@ -40,4 +40,5 @@ struct RetrievalHeads : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(retrieval_heads, RetrievalHeads, "retrieval-heads", "analysis", "analysis", 2, "Retrieval heads")
+HEED_MECHANISM(retrieval_heads, RetrievalHeads, "retrieval-heads", "analysis", "analysis", 2,
+               "Retrieval Head Mechanistically Explains Long-Context Factuality")

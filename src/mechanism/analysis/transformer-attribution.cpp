@@ -173,4 +173,4 @@ struct TransformerAttribution : Mechanism {
 }  // namespace heed::mechanism
 
 HEED_MECHANISM(transformer_attribution, TransformerAttribution, "transformer-attribution", "analysis", "analysis", 1,
-               "Transformer interpretability beyond attention visualisation")
+               "Transformer Interpretability Beyond Attention Visualization")

@@ -86,4 +86,5 @@ struct DuoAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(duo_attention, DuoAttention, "duo-attention", "cache", "algorithm", 1, "DuoAttention")
+HEED_MECHANISM(duo_attention, DuoAttention, "duo-attention", "cache", "algorithm", 1,
+               "DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads")

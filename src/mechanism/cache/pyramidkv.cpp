@@ -85,4 +85,5 @@ struct PyramidKv : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(pyramidkv, PyramidKv, "pyramidkv", "cache", "algorithm", 1, "PyramidKV")
+HEED_MECHANISM(pyramidkv, PyramidKv, "pyramidkv", "cache", "algorithm", 1,
+               "PyramidKV: Dynamic KV Cache Compression based on Pyramidal Information Funneling")

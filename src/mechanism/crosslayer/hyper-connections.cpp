@@ -70,4 +70,5 @@ struct HyperConnections : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(hyper_connections, HyperConnections, "hyper-connections", "crosslayer", "module", 2, "Hyper-connections")
+HEED_MECHANISM(hyper_connections, HyperConnections, "hyper-connections", "crosslayer", "module", 2,
+               "Hyper-Connections")

@@ -62,4 +62,5 @@ struct ValueResidual : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(value_residual, ValueResidual, "value-residual", "crosslayer", "module", 2, "Value residual learning (ResFormer / SVFormer)")
+HEED_MECHANISM(value_residual, ValueResidual, "value-residual", "crosslayer", "module", 2,
+               "Value Residual Learning For Alleviating Attention Concentration In Transformers")

@@ -101,4 +101,5 @@ struct Msdeform : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(co_detr_msdeform, Msdeform, "co-detr-msdeform", "deformable", "block", 2, "DETRs with Collaborative Hybrid Assignments Training")
+HEED_MECHANISM(co_detr_msdeform, Msdeform, "co-detr-msdeform", "deformable", "block", 2,
+               "DETRs with Collaborative Hybrid Assignments Training")

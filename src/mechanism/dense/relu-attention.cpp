@@ -57,4 +57,5 @@ struct ReluAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(relu_attention, ReluAttention, "relu-attention", "dense", "op", 2, "ReLU attention divided by sequence length")
+HEED_MECHANISM(relu_attention, ReluAttention, "relu-attention", "dense", "op", 2,
+               "Replacing softmax with ReLU in Vision Transformers")

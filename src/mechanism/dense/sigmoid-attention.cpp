@@ -56,4 +56,5 @@ struct SigmoidAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(sigmoid_attention, SigmoidAttention, "sigmoid-attention", "dense", "op", 1, "Sigmoid self-attention (FlashSigmoid)")
+HEED_MECHANISM(sigmoid_attention, SigmoidAttention, "sigmoid-attention", "dense", "op", 1,
+               "Theory, Analysis, and Best Practices for Sigmoid Self-Attention")

@@ -59,4 +59,5 @@ struct RingAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(ring_attention, RingAttention, "ring-attention", "distributed", "algorithm", 1, "Ring attention")
+HEED_MECHANISM(ring_attention, RingAttention, "ring-attention", "distributed", "algorithm", 1,
+               "Ring Attention with Blockwise Transformers for Near-Infinite Context")

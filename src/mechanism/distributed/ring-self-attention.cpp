@@ -79,4 +79,5 @@ struct RingSelfAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(ring_self_attention, RingSelfAttention, "ring-self-attention", "distributed", "algorithm", 1, "Sequence parallelism: ring self-attention")
+HEED_MECHANISM(ring_self_attention, RingSelfAttention, "ring-self-attention", "distributed", "algorithm", 1,
+               "Sequence Parallelism: Long Sequence Training from System Perspective")

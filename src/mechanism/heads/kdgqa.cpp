@@ -81,4 +81,5 @@ struct Kdgqa : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(kdgqa, Kdgqa, "kdgqa", "heads", "op", 2, "Key-driven grouped query attention (KDGQA/DGQA/PGQA)")
+HEED_MECHANISM(kdgqa, Kdgqa, "kdgqa", "heads", "op", 2,
+               "Beyond Uniform Query Distribution: Key-Driven Grouped Query Attention")

@@ -45,4 +45,5 @@ struct Mqa : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(mqa, Mqa, "mqa", "heads", "op", 1, "Multi-Query Attention (One Write-Head)")
+HEED_MECHANISM(mqa, Mqa, "mqa", "heads", "op", 1,
+               "Fast Transformer Decoding: One Write-Head is All You Need")

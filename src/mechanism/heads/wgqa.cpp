@@ -64,4 +64,5 @@ struct Wgqa : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(wgqa, Wgqa, "wgqa", "heads", "module", 2, "Weighted grouped-query attention")
+HEED_MECHANISM(wgqa, Wgqa, "wgqa", "heads", "module", 2,
+               "Weighted Grouped Query Attention in Transformers")

@@ -67,4 +67,5 @@ struct Aaren : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(aaren, Aaren, "aaren", "linear", "module", 2, "Attention as an RNN (Aaren)")
+HEED_MECHANISM(aaren, Aaren, "aaren", "linear", "module", 2,
+               "Attention as an RNN")

@@ -84,4 +84,5 @@ struct Based : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(based, Based, "based", "linear", "block", 2, "Based (Taylor linear attention + sliding window)")
+HEED_MECHANISM(based, Based, "based", "linear", "block", 2,
+               "Simple linear attention language models balance the recall-throughput tradeoff")

@@ -63,4 +63,5 @@ struct EfficientAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(efficient_attention, EfficientAttention, "efficient-attention", "linear", "op", 1, "Efficient Attention: linear complexities")
+HEED_MECHANISM(efficient_attention, EfficientAttention, "efficient-attention", "linear", "op", 1,
+               "Efficient Attention: Attention with Linear Complexities")

@@ -43,4 +43,5 @@ struct Fastmax : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(fastmax, Fastmax, "fastmax", "linear", "op", 2, "FAST: Factorizable attention (Fastmax)")
+HEED_MECHANISM(fastmax, Fastmax, "fastmax", "linear", "op", 2,
+               "FAST: Factorizable Attention for Speeding up Transformers")

@@ -56,4 +56,5 @@ struct FlowAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(flow_attention, FlowAttention, "flow-attention", "linear", "op", 1, "Flowformer Flow-Attention")
+HEED_MECHANISM(flow_attention, FlowAttention, "flow-attention", "linear", "op", 1,
+               "Flowformer: Linearizing Transformers with Conservation Flows")

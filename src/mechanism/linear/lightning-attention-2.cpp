@@ -36,4 +36,5 @@ struct LightningAttention2 : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(lightning_attention_2, LightningAttention2, "lightning-attention-2", "linear", "op", 1, "Lightning Attention-2")
+HEED_MECHANISM(lightning_attention_2, LightningAttention2, "lightning-attention-2", "linear", "op", 1,
+               "Lightning Attention-2: A Free Lunch for Handling Unlimited Sequence Lengths in Large Language Models")

@@ -164,4 +164,5 @@ struct Mega : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(mega, Mega, "mega", "linear", "module", 2, "Mega: moving average equipped gated attention")
+HEED_MECHANISM(mega, Mega, "mega", "linear", "module", 2,
+               "Mega: Moving Average Equipped Gated Attention")

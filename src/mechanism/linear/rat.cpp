@@ -74,4 +74,5 @@ struct Rat : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(rat, Rat, "rat", "linear", "module", 2, "RAT: recurrence in chunks, attention across chunks")
+HEED_MECHANISM(rat, Rat, "rat", "linear", "module", 2,
+               "RAT: Bridging RNN Efficiency and Attention Accuracy in Language Modeling")

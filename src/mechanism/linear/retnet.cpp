@@ -134,4 +134,5 @@ struct RetNet : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(retnet, RetNet, "retnet", "linear", "module", 1, "Retention (RetNet)")
+HEED_MECHANISM(retnet, RetNet, "retnet", "linear", "module", 1,
+               "Retentive Network: A Successor to Transformer for Large Language Models")

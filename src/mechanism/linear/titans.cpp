@@ -250,4 +250,5 @@ struct Titans : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(titans, Titans, "titans", "linear", "block", 1, "Titans neural memory (MAC/MAG/MAL)")
+HEED_MECHANISM(titans, Titans, "titans", "linear", "block", 1,
+               "Titans: Learning to Memorize at Test Time")

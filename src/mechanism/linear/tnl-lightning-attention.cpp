@@ -49,4 +49,5 @@ struct TnlLightningAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(tnl_lightning_attention, TnlLightningAttention, "tnl-lightning-attention", "linear", "op", 3, "Lightning Attention / TNL (Various Lengths, Constant Speed)")
+HEED_MECHANISM(tnl_lightning_attention, TnlLightningAttention, "tnl-lightning-attention", "linear", "op", 3,
+               "Various Lengths, Constant Speed: Efficient Language Modeling with Lightning Attention")

@@ -64,4 +64,5 @@ struct S2Attention : Mechanism, CachedMixer {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(s2_attention, S2Attention, "s2-attention", "local", "op", 2, "Sparsely-sharded S2-Attention")
+HEED_MECHANISM(s2_attention, S2Attention, "s2-attention", "local", "op", 2,
+               "Efficient LLM Training and Serving with Heterogeneous Context Sharding among Attention Heads")

@@ -123,4 +123,5 @@ struct SparseTransformer : Mechanism, CachedMixer {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(sparse_transformer, SparseTransformer, "sparse-transformer", "local", "op", 1, "Sparse Transformers (strided, fixed)")
+HEED_MECHANISM(sparse_transformer, SparseTransformer, "sparse-transformer", "local", "op", 1,
+               "Generating Long Sequences with Sparse Transformers")

@@ -46,4 +46,4 @@ struct MusicTransformer : Mechanism {
 }  // namespace heed::mechanism
 
 HEED_MECHANISM(music_transformer, MusicTransformer, "music-transformer", "position", "op", 1,
-               "Music Transformer relative attention (skewing)")
+               "Music Transformer")

@@ -54,4 +54,4 @@ struct NopeHeadScale : Mechanism {
 }  // namespace heed::mechanism
 
 HEED_MECHANISM(nope_head_scale, NopeHeadScale, "nope-head-scale", "position", "algorithm", 2,
-               "Length Generalization without Position Encoding (HeadScale)")
+               "Length Generalization of Causal Transformers without Position Encoding")

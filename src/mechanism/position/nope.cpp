@@ -135,4 +135,5 @@ struct Nope : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(nope, Nope, "nope", "position", "op", 2, "Impact of positional encoding on length generalisation (NoPE)")
+HEED_MECHANISM(nope, Nope, "nope", "position", "op", 2,
+               "The Impact of Positional Encoding on Length Generalization in Transformers")

@@ -109,4 +109,5 @@ struct Relpos : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(relpos_m1_m4, Relpos, "relpos-m1-m4", "position", "op", 2, "Better Relative Position Embeddings (methods 1-4)")
+HEED_MECHANISM(relpos_m1_m4, Relpos, "relpos-m1-m4", "position", "op", 2,
+               "Improve Transformer Models with Better Relative Position Embeddings")

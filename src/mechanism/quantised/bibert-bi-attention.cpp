@@ -61,4 +61,5 @@ struct BiAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(bibert_bi_attention, BiAttention, "bibert-bi-attention", "quantised", "op", 2, "BiBERT Bi-Attention (DAMV + DMD)")
+HEED_MECHANISM(bibert_bi_attention, BiAttention, "bibert-bi-attention", "quantised", "op", 2,
+               "BiBERT: Accurate Fully Binarized BERT")

@@ -114,4 +114,5 @@ struct SpikingAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(step_spiking_attention, SpikingAttention, "step-spiking-attention", "quantised", "benchmark", 2, "STEP: spiking transformer benchmark")
+HEED_MECHANISM(step_spiking_attention, SpikingAttention, "step-spiking-attention", "quantised", "benchmark", 2,
+               "STEP: A Unified Spiking Transformer Evaluation Platform for Fair and Reproducible Benchmarking")

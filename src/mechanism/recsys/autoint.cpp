@@ -52,4 +52,5 @@ struct Autoint : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(autoint, Autoint, "autoint", "recsys", "module", 2, "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks")
+HEED_MECHANISM(autoint, Autoint, "autoint", "recsys", "module", 2,
+               "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks")

@@ -72,4 +72,5 @@ struct Colbertv2 : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(colbertv2, Colbertv2, "colbertv2", "recsys", "op", 2, "ColBERTv2: Effective and Efficient Retrieval via Lightweight Late Interaction")
+HEED_MECHANISM(colbertv2, Colbertv2, "colbertv2", "recsys", "op", 2,
+               "ColBERTv2: Effective and Efficient Retrieval via Lightweight Late Interaction")

@@ -107,4 +107,5 @@ struct Luong : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(luong, Luong, "luong", "seq2seq", "module", 1, "Effective Approaches to Attention-based Neural Machine Translation")
+HEED_MECHANISM(luong, Luong, "luong", "seq2seq", "module", 1,
+               "Effective Approaches to Attention-based Neural Machine Translation")

@@ -151,4 +151,5 @@ struct Flexprefill : Mechanism, PromptMixer {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(flexprefill, Flexprefill, "flexprefill", "sparse", "algorithm", 2, "FlexPrefill")
+HEED_MECHANISM(flexprefill, Flexprefill, "flexprefill", "sparse", "algorithm", 2,
+               "FlexPrefill: A Context-Aware Sparse Attention Mechanism for Efficient Long-Sequence Inference")

@@ -160,4 +160,5 @@ struct Minference : Mechanism, PromptMixer {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(minference, Minference, "minference", "sparse", "algorithm", 1, "MInference 1.0")
+HEED_MECHANISM(minference, Minference, "minference", "sparse", "algorithm", 1,
+               "MInference 1.0: Accelerating Pre-filling for Long-Context LLMs via Dynamic Sparse Attention")

@@ -55,4 +55,5 @@ struct Sentinel : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(sentinel, Sentinel, "sentinel", "tokens", "algorithm", 2, "Sentinel")
+HEED_MECHANISM(sentinel, Sentinel, "sentinel", "tokens", "algorithm", 2,
+               "Sentinel: Attention Probing of Proxy Models for LLM Context Compression with an Understanding Perspective")

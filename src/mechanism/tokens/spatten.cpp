@@ -60,4 +60,5 @@ struct Spatten : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(spatten, Spatten, "spatten", "tokens", "algorithm", 2, "SpAtten: cascade token and head pruning")
+HEED_MECHANISM(spatten, Spatten, "spatten", "tokens", "algorithm", 2,
+               "SpAtten: Efficient Sparse Attention Architecture with Cascade Token and Head Pruning")
