@@ -229,6 +229,43 @@ TEST(Attend, SaysWhatIsWrong) {
   for (std::int64_t i = 0; i < out.count(); ++i) EXPECT_EQ(out.data<float>()[i], 0.0f);
 }
 
+TEST(Attend, RaggedSequencesStandAlone) {
+  Random r(16);
+  const std::vector<std::int64_t> queries{0, 5, 5, 40, 41, 60, 64, 70, 71, 90}, keys{0, 7, 9, 44, 44, 90, 94, 100, 140, 170};
+  const auto offsets = [](const std::vector<std::int64_t>& from) {
+    const Tensor t(DType::i64, Shape{std::int64_t(from.size())});
+    std::copy(from.begin(), from.end(), t.data<std::int64_t>());
+    return t;
+  };
+  const Tensor q = r.floats({90, 4, 24}), k = r.floats({170, 2, 24}), v = r.floats({170, 2, 20}), slopes = r.floats({4});
+  for (const int threads : {1, 2}) {
+    const Tensor out = spoiled(DType::f32, Shape{90, 4, 20}), lse = spoiled(DType::f32, Shape{4, 90});
+    AttendOptions o;
+    o.causal = true, o.alibi_slopes = slopes.view();
+    Context context;
+    context.threads = threads;
+    attend_ragged(q, k, v, offsets(queries), offsets(keys), out, o, lse.view(), context);
+    for (std::size_t b = 0; b + 1 < queries.size(); ++b) {
+      const std::int64_t n = queries[b + 1] - queries[b], m = keys[b + 1] - keys[b];
+      const auto part = [](const Tensor& t, std::int64_t from, std::int64_t count) {
+        return t.slice(0, from, count).reshape({1, count, t.extent(1), t.extent(2)});
+      };
+      Case c{part(q, queries[b], n), part(k, keys[b], m), part(v, keys[b], m), o, {}};
+      const Result want = reference(c);
+      const Tensor got = part(out, queries[b], n);
+      expect_near("out", got, want.out, 1e-4);
+      for (std::int64_t h = 0; h < 4; ++h)
+        for (std::int64_t i = 0; i < n; ++i) {
+          const float x = lse.data<float>()[h * 90 + queries[b] + i];
+          const double y = want.lse[std::size_t(h * n + i)];
+          EXPECT_TRUE(y == -inf ? x == -inf : std::abs(x - y) < 1e-4) << x << ' ' << y;
+        }
+    }
+  }
+  EXPECT_NE(message([&] { attend_ragged(q, k, v, offsets({0, 91}), offsets({0, 170}), q); }).find("query_offsets"), std::string::npos);
+  EXPECT_NE(message([&] { attend_ragged(q, k, v, offsets({0, 50, 40, 90}), offsets({0, 1, 2, 170}), q); }).find("query_offsets"), std::string::npos);
+}
+
 TEST(Attend, SaysWhatItRuns) {
   Random r(13);
   const Tensor q = r.floats({1, 4, 2, 8}), k = r.floats({1, 6, 1, 8});

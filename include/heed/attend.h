@@ -51,6 +51,13 @@ struct AttendExtras {
 void attend(const View& q, const View& k, const View& v, const View& out, const AttendOptions& options = {},
             const AttendExtras& extras = {}, const Context& context = {});
 
+/// Sequences of different lengths, one after another without gaps: q (T, H, D), k (S, G, D), v (S, G, E), out (T, H, E).
+/// Sequence b has the queries [query_offsets[b], query_offsets[b + 1]) and the keys of key_offsets alike: i64 (B + 1), from 0
+/// to T and S, never falling. Each is attended to on its own, as attend() does; lse, where given, is f32 (H, T). Options that
+/// speak of batches or of pairs (lengths, bias, mask, blocks) are refused.
+void attend_ragged(const View& q, const View& k, const View& v, const View& query_offsets, const View& key_offsets, const View& out,
+                   const AttendOptions& options = {}, const std::optional<View>& lse = {}, const Context& context = {});
+
 /// Where attend_backward() writes; each is computed only where given, and written whole. Of q's dtype or f32, no stride of 0.
 struct AttendGradients {
   std::optional<View> q, k, v;             ///< of their shapes
