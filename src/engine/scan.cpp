@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// scan(): a task is a head of a sequence, or where heads are few some of its columns, which never meet.
+// scan(): a task is some heads of a sequence, walked together so that memory is read as it lies, or where heads are few some columns
+// of one, which never meet. Heads and columns do not depend on their task.
 #include "engine/scan.h"
 
 #include "base/parallel.h"
@@ -34,67 +35,98 @@ void step(Walk& walk, const float* from, std::int64_t from_row, float* to, std::
 
 class Forward {
  public:
-  Forward(const ScanCall& call, const Outputs& outputs, std::int64_t first, std::int64_t last)
-      : call_(call), outputs_(outputs), walk_(call, first, last, call.sum && last == call.E), state_(walk_.depth * walk_.width),
-        o_(walk_.rows * walk_.width) {}
+  Forward(const ScanCall& call, const Outputs& outputs, std::int64_t first, std::int64_t last, std::int64_t heads)
+      : call_(call), outputs_(outputs), walk_(call, first, last, call.sum && last == call.E), size_(walk_.depth * walk_.width),
+        states_(heads * size_), carries_(heads * walk_.depth), o_(walk_.rows * walk_.width), places_(std::size_t(heads)) {}
 
   bool computes(std::int64_t first, std::int64_t last) const { return walk_.first == first && walk_.first + walk_.columns == last; }
 
-  void run(std::int64_t b, std::int64_t h) {
-    for (std::int64_t t = call_.length(b); t < call_.N; ++t) {
-      std::memset(o_.get(), 0, std::size_t(walk_.width) * sizeof(float));
-      walk_.b = b, walk_.h = h;
-      write(t, o_.get(), true);
-    }
+  void run(std::int64_t b, std::int64_t first_head, std::int64_t last_head) {
+    first_head_ = first_head, last_head_ = last_head;
+    walk_.open(b, false);
+    std::memset(o_.get(), 0, std::size_t(walk_.width) * sizeof(float));
+    for (std::int64_t t = call_.length(b); t < call_.N; ++t)
+      for (std::int64_t h = first_head; h < last_head; ++h) {
+        turn(h);
+        write(t, o_.get(), true);
+      }
     const Direction direction = call_.options.direction;
-    pass(b, h, direction == Direction::reverse, call_.options.exclusive, true);
-    if (direction == Direction::both) pass(b, h, true, true, false);
+    pass(b, direction == Direction::reverse, call_.options.exclusive, true);
+    if (direction == Direction::both) pass(b, true, true, false);
   }
 
  private:
+  float* state(std::int64_t h) { return states_.get() + (h - first_head_) * size_; }
+  void turn(std::int64_t h) { walk_.turn(h, carries_.get() + (h - first_head_) * walk_.depth); }
+
   /// The first pass has the states; the second adds to the output.
-  void pass(std::int64_t b, std::int64_t h, bool reverse, bool exclusive, bool first) {
-    walk_.open(b, h, reverse);
-    float *state = state_.get(), *own = state;
+  void pass(std::int64_t b, bool reverse, bool exclusive, bool first) {
+    walk_.open(b, reverse);
     const std::int64_t length = call_.length(b);
+    std::memset(carries_.get(), 0, std::size_t((last_head_ - first_head_) * walk_.depth) * sizeof(float));
+    for (std::int64_t h = first_head_; h < last_head_; ++h) {
+      turn(h);
+      places_[std::size_t(h - first_head_)] = 0;
+      if (first && length == 1) decode(exclusive);
+      else if (first) read_state(walk_, call_.options.initial, call_.options.initial_sum, state(h));
+      else std::memset(state(h), 0, std::size_t(size_) * sizeof(float));
+    }
+    if (first && length == 1) return;
+    for (std::int64_t end = 0; end < length;) {
+      end = std::min<std::int64_t>(length, end + call_.chunk);
+      for (std::int64_t h = first_head_; h < last_head_; ++h) {
+        turn(h);
+        for (auto& s = places_[std::size_t(h - first_head_)]; s < end; s = walk_.advance()) chunk(s, exclusive, first);
+      }
+    }
+    for (std::int64_t h = first_head_; first && h < last_head_; ++h) {
+      turn(h);
+      finish();
+    }
+  }
+
+  /// One token, the state from memory to memory.
+  void decode(bool exclusive) {
     const auto &initial = call_.options.initial, &final = outputs_.extras.final;
-    if (first && length == 1) {  // decoding: from memory to memory
-      walk_.load(0, 1);
-      const float* from = in_place(walk_, initial);
-      float* to = in_place(walk_, final);
-      const std::int64_t from_row = from ? initial->strides[2] : walk_.width, to_row = to ? final->strides[2] : walk_.width;
-      if (!from) read_state(walk_, initial, call_.options.initial_sum, own), from = own;
-      step(walk_, from, from_row, to ? to : own, to_row, exclusive, o_.get());
-      write(walk_.token(0), o_.get(), true);
-      if (!to) write_state(walk_, final, outputs_.extras.final_sum, own);
-      return;
-    }
-    if (first) read_state(walk_, initial, call_.options.initial_sum, state);
-    else std::memset(state, 0, std::size_t(walk_.depth * walk_.width) * sizeof(float));
-    for (std::int64_t s = 0; s < length; s = walk_.advance()) {
-      walk_.load(s, call_.chunk);
-      // What is not finite may not reach tokens before it through the zeros above the diagonal.
-      if (walk_.count > 1 && !chunk(exclusive)) walk_.load(s, 1);
-      if (walk_.count == 1) step(walk_, state, walk_.width, state, walk_.width, exclusive, o_.get());
-      for (int i = 0; i < walk_.count; ++i) write(walk_.token(i), o_.get() + i * walk_.width, first);
-    }
-    if (!first || (!final && !outputs_.extras.final_sum)) return;
+    walk_.load(0, 1);
+    const float* from = in_place(walk_, initial);
+    float *to = in_place(walk_, final), *own = state(walk_.h);
+    const std::int64_t from_row = from ? initial->strides[2] : walk_.width, to_row = to ? final->strides[2] : walk_.width;
+    if (!from) read_state(walk_, initial, call_.options.initial_sum, own), from = own;
+    step(walk_, from, from_row, to ? to : own, to_row, exclusive, o_.get());
+    write(walk_.token(0), o_.get(), true);
+    if (!to) write_state(walk_, final, outputs_.extras.final_sum, own);
+  }
+
+  void chunk(std::int64_t s, bool exclusive, bool first) {
+    float* own = state(walk_.h);
+    walk_.load(s, call_.chunk);
+    // What is not finite may not reach tokens before it through the zeros above the diagonal.
+    if (walk_.count > 1 && !multiply(own, exclusive)) walk_.load(s, 1);
+    if (walk_.count == 1) step(walk_, own, walk_.width, own, walk_.width, exclusive, o_.get());
+    for (int i = 0; i < walk_.count; ++i) write(walk_.token(i), o_.get() + i * walk_.width, first);
+  }
+
+  void finish() {
+    const auto &final = outputs_.extras.final, &final_sum = outputs_.extras.final_sum;
+    if (!final && !final_sum) return;
+    float* own = state(walk_.h);
     for (std::int64_t d = 0; d < call_.D; ++d) {
-      float growth[16] = {call_.decays ? walk_.carry[std::size_t(d)] : 0};
+      float growth[16] = {walk_.carry[d]};
       call_.loops->exp(growth, 16, growth);
-      call_.loops->scale(state + d * walk_.width, growth[0], walk_.width, state + d * walk_.width);
+      call_.loops->scale(own + d * walk_.width, growth[0], walk_.width, own + d * walk_.width);
     }
-    write_state(walk_, final, outputs_.extras.final_sum, state);
+    write_state(walk_, final, final_sum, own);
   }
 
   /// False, with the state as it was, where the chunk's values are not finite.
-  bool chunk(bool exclusive) {
+  bool multiply(float* own, bool exclusive) {
     if (!call_.table->finite(walk_.u.get(), walk_.count * walk_.width)) return false;
     if (call_.delta && !call_.table->finite(walk_.k.get(), walk_.count * walk_.depth)) return false;
-    walk_.begin(state_.get());
-    if (call_.delta) walk_.solve(state_.get(), nullptr);
-    walk_.read(state_.get(), exclusive, o_.get());
-    walk_.absorb(state_.get());
+    walk_.begin(own);
+    if (call_.delta) walk_.solve(own, nullptr);
+    walk_.read(own, exclusive, o_.get());
+    walk_.absorb(own);
     return true;
   }
 
@@ -114,7 +146,10 @@ class Forward {
   const ScanCall& call_;
   const Outputs& outputs_;
   Walk walk_;
-  Buffer state_, o_;
+  const std::int64_t size_;
+  Buffer states_, carries_, o_;
+  std::vector<std::int64_t> places_;
+  std::int64_t first_head_ = 0, last_head_ = 0;
 };
 
 }  // namespace
@@ -149,12 +184,14 @@ void scan(const View& q, const View& k, const View& v, const View& out, const Sc
   }
   const Outputs outputs{out, extras};
   const std::int64_t heads = call.B * call.H, columns = heads < 8 ? 64 : call.E, parts = (call.E + columns - 1) / columns;
-  std::vector<std::unique_ptr<Forward>> workers(std::size_t(base::thread_count(context.threads)));
-  base::parallel(context.threads, heads * parts, [&](std::int64_t task, int worker) {
-    const std::int64_t first = task % parts * columns, last = std::min(call.E, first + columns), head = task / parts;
+  const int threads = base::thread_count(context.threads);
+  const std::int64_t together = std::clamp<std::int64_t>(heads * parts / threads, 1, 8), groups = (call.H + together - 1) / together;
+  std::vector<std::unique_ptr<Forward>> workers(static_cast<std::size_t>(threads));
+  base::parallel(context.threads, call.B * groups * parts, [&](std::int64_t task, int worker) {
+    const std::int64_t first = task % parts * columns, last = std::min(call.E, first + columns), head = task / parts % groups * together;
     auto& forward = workers[std::size_t(worker)];
-    if (!forward || !forward->computes(first, last)) forward = std::make_unique<Forward>(call, outputs, first, last);
-    forward->run(head / call.H, head % call.H);
+    if (!forward || !forward->computes(first, last)) forward = std::make_unique<Forward>(call, outputs, first, last, together);
+    forward->run(task / parts / groups, head, std::min(call.H, head + together));
   });
 }
 

@@ -41,12 +41,14 @@ ScanCall check_scan(const View& q, const View& k, const View& v, const ScanOptio
 /// An optional f32 view of that shape; a result has elements of its own.
 void check_f32(const char* name, const std::optional<View>& view, const Shape& shape, bool result);
 
-/// One head of one sequence, walked from its first token or its last, a chunk at a time. Values are the columns [first, last).
+/// Heads of one sequence, walked from its first token or its last, a chunk at a time. Values are the columns [first, last).
 class Walk {
  public:
   Walk(const ScanCall& call, std::int64_t first, std::int64_t last, bool sum);
 
-  void open(std::int64_t b, std::int64_t h, bool reverse);
+  void open(std::int64_t b, bool reverse);
+  /// Goes on with a head; `carry` [depth], of zeros at first, keeps the growth of its chunks from one to the next.
+  void turn(std::int64_t h, float* carry);
   /// Reads a chunk of at most `most` tokens that begins with the s-th.
   void load(std::int64_t s, int most);
   /// The next token's place in the walk; the chunk's growth is carried.
@@ -72,7 +74,8 @@ class Walk {
   /// q [count][depth]: scale q^; k: k~; back: -k^; u [count][width]; start [depth]: decay of S by the first token and by what was carried.
   Buffer q, k, back, keys, u, scores, solver, start, ups, downs;
   std::vector<float> betas;
-  std::vector<float> growth, carry;  ///< G [count][depth or 1]; G of the last chunk's end
+  std::vector<float> growth;  ///< G [count][depth or 1]
+  float* carry = nullptr;     ///< G of the last chunk's end
 
   std::int64_t token(int i) const { return reversed ? call.length(b) - 1 - place - i : place + i; }
   std::int64_t per_token() const { return call.channels ? depth : 1; }

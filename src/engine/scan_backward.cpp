@@ -25,11 +25,13 @@ class Backward {
   Backward(const ScanCall& call, const ScanCotangents& given, const ScanGradients& into)
       : call_(call), given_(given), into_(into), walk_(call, 0, call.E, call.sum), W(walk_.width), P(walk_.depth), C(walk_.stride),
         state_(P * W), grad_(P * W), saved_(section * P * W), state_t_(P * W), grad_t_(P * W), u_t_(C * W), bracket_(C * W), out_(C * W), du_(C * W),
-        score_(C * C), solver_(C * C), dscore_(C * C), dq_(C * P), dk_(C * P), dback_(C * P), row_(P), sum_(std::size_t(P)), tail_(std::size_t(P)) {}
+        score_(C * C), solver_(C * C), dscore_(C * C), dq_(C * P), dk_(C * P), dback_(C * P), row_(P), sum_(std::size_t(P)), tail_(std::size_t(P)), carry_(std::size_t(P)) {}
 
   void head(std::int64_t b, std::int64_t h, bool reverse, bool exclusive, bool states) {
     states_ = states, exclusive_ = exclusive;
-    walk_.open(b, h, reverse);
+    walk_.open(b, reverse);
+    walk_.turn(h, carry_.data());
+    std::fill(carry_.begin(), carry_.end(), 0.0f);
     const std::int64_t length = call_.length(b);
     load_state(call_.options.initial, call_.options.initial_sum, state_.get());
     places_.clear(), checkpoints_.clear(), carries_.clear();
@@ -37,7 +39,7 @@ class Backward {
       enter(s, state_.get());
       if (places_.size() % section == 0) checkpoints_.insert(checkpoints_.end(), state_.get(), state_.get() + P * W);
       places_.push_back(s);
-      carries_.insert(carries_.end(), walk_.carry.begin(), walk_.carry.end());
+      carries_.insert(carries_.end(), carry_.begin(), carry_.end());
       walk_.absorb(state_.get());
     }
     end();
@@ -82,7 +84,7 @@ class Backward {
     std::fill(tail_.begin(), tail_.end(), 0.0f);
     if (!call_.decays) return;
     for (std::int64_t d = 0; d < call_.D; ++d) {
-      float growth[16] = {walk_.carry[std::size_t(d)]};
+      float growth[16] = {carry_[std::size_t(d)]};
       call_.loops->exp(growth, 16, growth);
       float *grad = grad_.get() + d * W, *state = state_.get() + d * W;
       call_.loops->scale(grad, growth[0], W, grad);
@@ -118,7 +120,7 @@ class Backward {
   }
 
   /// What the chunk before the c-th carries.
-  void recall(std::int64_t c) { std::copy_n(carries_.begin() + c * P, P, walk_.carry.begin()); }
+  void recall(std::int64_t c) { std::copy_n(carries_.begin() + c * P, P, carry_.begin()); }
 
   void chunk(std::int64_t c, const float* state);
   void write(const float* state);
@@ -131,7 +133,7 @@ class Backward {
   bool states_ = true, exclusive_ = false;
   /// grad_: of the state at the end of the chunk at hand, in its scale. tail_: of its growth, from what comes after it.
   Buffer state_, grad_, saved_, state_t_, grad_t_, u_t_, bracket_, out_, du_, score_, solver_, dscore_, dq_, dk_, dback_, row_;
-  std::vector<float> sum_, tail_, checkpoints_, carries_;
+  std::vector<float> sum_, tail_, carry_, checkpoints_, carries_;
   std::vector<std::int64_t> places_;
 };
 

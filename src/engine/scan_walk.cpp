@@ -34,28 +34,26 @@ Walk::Walk(const ScanCall& the_call, std::int64_t first_column, std::int64_t las
   start = Buffer(depth), ups = Buffer(up16(rows * per_token())), downs = Buffer(up16(rows * per_token()));
   betas.resize(std::size_t(rows));
   growth.resize(std::size_t(up16(rows * per_token())));
-  carry.resize(std::size_t(depth));
 }
 
-void Walk::open(std::int64_t batch, std::int64_t head, bool reverse) {
-  b = batch, h = head, reversed = reverse, place = 0, count = 0;
-  std::fill(carry.begin(), carry.end(), 0.0f);
+void Walk::open(std::int64_t batch, bool reverse) {
+  b = batch, reversed = reverse, place = 0, count = 0;
+  if (!call.decays) std::fill_n(start.get(), depth, 1.0f);
 }
+
+void Walk::turn(std::int64_t head, float* the_carry) { h = head, carry = the_carry; }
 
 /// How many tokens the chunk takes; fills growth and start.
 int Walk::grow(std::int64_t s, int most) {
   const int here = int(std::min<std::int64_t>(most, call.length(b) - s));
-  if (!call.decays) {
-    if (s == 0) std::fill_n(start.get(), depth, 1.0f);
-    return here;
-  }
+  if (!call.decays) return here;
   const std::int64_t each = per_token();
   for (int i = 0; i < here; ++i) {
     const float* g = call.decay.at<float>(b, token(i), h, 0);
     float* sums = growth.data() + i * each;
     if (i == 0) {
       std::fill_n(sums, each, 0.0f);
-      for (std::int64_t d = 0; d < depth; ++d) start.get()[d] = d < call.D ? carry[std::size_t(d)] + g[call.channels ? d * call.decay.m : 0] : 0;
+      for (std::int64_t d = 0; d < depth; ++d) start.get()[d] = d < call.D ? carry[d] + g[call.channels ? d * call.decay.m : 0] : 0;
       continue;
     }
     bool small = true;
@@ -118,7 +116,7 @@ void Walk::load(std::int64_t s, int most) {
 std::int64_t Walk::advance() {
   if (call.decays)
     for (std::int64_t d = 0; d < call.D; ++d)
-      carry[std::size_t(d)] = growth[std::size_t((count - 1) * per_token() + (call.channels ? d : 0))];
+      carry[d] = growth[std::size_t((count - 1) * per_token() + (call.channels ? d : 0))];
   return place + count;
 }
 
