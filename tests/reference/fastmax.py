@@ -24,5 +24,7 @@ run("fastmax", reference, [
     ("first-degree", {"normalize": 1, "lim": 0.5}, io(1), {}),
     ("first-degree-causal", {"mask": True, "normalize": 1, "lim": 0.7}, io(2), {}),
     ("causal", {"p": 2, "mask": True}, io(3, 60), {}),
+    ("blocks-causal", {"p": 2, "mask": True}, io(5, 300, 2), {}),
+    ("blocks", {"p": 2}, io(6, 513, 2), {}),
     ("coefficients", {"p": 2, "a0": 2.0, "a1": 0.5, "a2": 0.25, "temperature": 3, "normalize": 1, "lim": 1.5}, io(4, 20, 9), {}),
 ], "all pairs")
