@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""heed.scan against the chunked form written in torch, same inputs, same threads, and the time a token from 1k to 1M tokens.
+"""heed.ops.scan against the chunked form written in torch, same inputs, same threads, and the time a token from 1k to 1M tokens.
 
     python bench/scan.py [--threads N] [--lengths 1024,32768,...] [--width 64] [--heads 8] [--repeat R]
 
@@ -105,7 +105,7 @@ def main():
         x = inputs(1, a.against)
         heads_first = [y.transpose(1, 2).contiguous() for y in x]
         for name, (options, torch_form, chunks) in kinds.items():
-            ours = lambda: heed.scan(*x[:3], **options(*x), threads=a.threads)
+            ours = lambda: heed.ops.scan(*x[:3], **options(*x), threads=a.threads)
             result = ours()
             out = result[0] if isinstance(result, tuple) else result
             times = []
@@ -124,13 +124,13 @@ def main():
             for N in lengths:
                 B = max(1, min(max(lengths), 65536) // N)
                 y = inputs(B, N)
-                row.append(least(lambda: heed.scan(*y[:3], **options(*y), threads=a.threads), 2 if N > 200000 else a.repeat, a.threads) / B / N / H * 1e9)
+                row.append(least(lambda: heed.ops.scan(*y[:3], **options(*y), threads=a.threads), 2 if N > 200000 else a.repeat, a.threads) / B / N / H * 1e9)
             print(f"{name:12}" + "".join(f"{t:10.1f}" for t in row))
         print("decoding: one token, state read and written once")
         S = torch.zeros(64, H, D, D)
         q, k, v, g, c, b = inputs(64, 1)
         for name, (options, _, _) in kinds.items():
-            t = least(lambda: heed.scan(q, k, v, **options(q, k, v, g, c, b), initial=S, return_final=True, threads=a.threads), 20, a.threads)
+            t = least(lambda: heed.ops.scan(q, k, v, **options(q, k, v, g, c, b), initial=S, return_final=True, threads=a.threads), 20, a.threads)
             print(f"{name:12}{t / 64 / H * 1e9:10.1f} ns a head, {2 * 4 * S.numel() / t * 1e-9:.1f} GB/s of states")
 
 
