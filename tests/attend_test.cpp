@@ -116,6 +116,31 @@ TEST(Attend, FastRoundsF32ToPairs) {
   }
 }
 
+TEST(Attend, FirstKeysMayLieInBlocksLeftOut) {
+  Random r(17);
+  for (int n = 0; n < 20; ++n) {
+    Case c{r.floats({1, 120, 1, 16}), r.floats({1, 200, 1, 16}), r.floats({1, 200, 1, 16}), {}, {}};
+    c.kept.reserve(1);
+    c.options.causal = true, c.options.window_left = r.whole(0, 30), c.options.first_keys = r.whole(1, 90);
+    const int size = r.whole(5, 40);
+    c.options.blocks = BlockMask{c.keep(r.bools({(120 + 15) / 16, (200 + size - 1) / size}, 50)), 16, size};
+    compare(c, {default_isa()}, true, false);
+  }
+}
+
+TEST(Attend, ThePlanIsToldOnRequest) {
+  static std::string told;
+  Random r(18);
+  const Tensor q = r.floats({1, 40, 2, 8}), out(DType::f32, Shape{1, 40, 2, 8});
+  set_plan_log([](const std::string& plan) { told = plan; });
+  attend(q, q, q, out);
+  set_plan_log(nullptr);
+  EXPECT_EQ(told, why(q, q, q));
+  told.clear();
+  attend(q, q, q, out);
+  EXPECT_EQ(told, "");
+}
+
 TEST(Attend, FewQueriesSplitTheKeys) {
   Random r(15);
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16})

@@ -82,7 +82,7 @@ void check_options(Call& c) {
   }
   c.key_lengths = lengths("key_lengths", o.key_lengths, c.B, c.M);
   c.query_lengths = lengths("query_lengths", o.query_lengths, c.B, c.N);
-  const bool steps = o.softcap > 0 || o.bias || o.mask || o.alibi_slopes || o.blocks || o.dilation > 1;
+  const bool steps = o.softcap > 0 || o.bias || o.mask || o.alibi_slopes || o.dilation > 1;
   c.plain = c.softmax && c.scale > 0 && !steps;
   c.factor = c.plain ? c.scale * log2e : log2e;
 }

@@ -29,12 +29,10 @@ void read_pairs(const kernel::Table& table, const View& view, std::int64_t offse
   }
 }
 
-/// Zeros for what is not finite. Returns whether all was.
-bool clean(const kernel::Table& table, float* x, std::int64_t n) {
-  if (table.finite(x, n)) return true;
+/// Zeros for what is not finite.
+void clean(float* x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i)
     if (!std::isfinite(x[i])) x[i] = 0;
-  return false;
 }
 /// Four at a time: an exponent of ones carries into the top bit of its lane. n is a multiple of 16.
 bool finite(const Half* x, std::int64_t n) {
@@ -56,16 +54,25 @@ bool pack_values(const Call& call, std::int64_t first, std::int64_t count, float
   const std::int64_t width = call.value_width();
   bool finite = true;
   std::memset(scratch, 0, std::size_t(width) * sizeof(float));
+  const bool in_place = call.v.dtype == DType::f32 && s[3] == 1 && call.E == width;
   for (std::int64_t j = 0; j < call.keys; ++j) {
+    const float* row = scratch;
     if (j < count) {
-      read_row(*call.table, call.v, first + j * s[1], s[3], call.E, scratch);
-      finite &= clean(*call.table, scratch, width);
+      const std::int64_t offset = first + j * s[1];
+      if (in_place) row = static_cast<const float*>(call.v.data) + offset;
+      else read_row(*call.table, call.v, offset, s[3], call.E, scratch);
+      if (!call.table->finite(row, width)) {
+        finite = false;
+        if (in_place) std::memcpy(scratch, row, std::size_t(width) * sizeof(float));
+        clean(scratch, width);
+        row = scratch;
+      }
     } else if (j == count) {
       std::memset(scratch, 0, std::size_t(width) * sizeof(float));
     }
     float* to = v + j * kernel::panel;
     for (std::int64_t e = 0; e < width; e += kernel::panel, to += call.value_panel_words())
-      std::memcpy(to, scratch + e, kernel::panel * sizeof(float));
+      std::memcpy(to, row + e, kernel::panel * sizeof(float));
   }
   return finite;
 }

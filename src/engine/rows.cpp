@@ -91,8 +91,10 @@ Columns Rows::span(const Row& row, std::int64_t tile) const {
   while (first <= last && !kept(first)) ++first;
   while (first <= last && !kept(last)) --last;
   if (first > last) return {0, 0, 0};
+  for (std::int64_t c = first + 1; c < last; ++c) s.holes |= !kept(c);
   const int low = inside(first * size), high = inside((last + 1) * size);
   if (low >= s.head) s.head = 0;
+  s.holes |= s.head > 0 && low > 0;
   s.from = std::max(s.from, low), s.to = std::min(s.to, high);
   if (s.from >= s.to) s.to = std::min(s.head, high), s.from = std::min(low, s.to), s.head = 0;
   return s;
@@ -113,7 +115,7 @@ bool Rows::ranges(std::int64_t tile) {
     last_[g] = first < last ? up(last, unit) : 0;
     end_[g] = first < last ? up(last, grain) : 0;
     even_[g] = call_.plain;
-    for (int r = begin; r < end; ++r) even_[g] &= span_[r].head == 0 && span_[r].from == first_[g] && span_[r].to == last_[g];
+    for (int r = begin; r < end; ++r) even_[g] &= span_[r].head == 0 && !span_[r].holes && span_[r].from == first_[g] && span_[r].to == last_[g];
     any |= first < last;
   }
   return any;
@@ -154,13 +156,15 @@ void Rows::steps(int r, std::int64_t begin, int from, int to) {
   if (o.dilation > 1)
     for (std::int64_t c = 0; c < n; ++c)
       if ((row.p - first - c) % o.dilation != 0) x[from + c] = -infinity;
-  if (o.blocks) {
-    const std::int64_t size = o.blocks->key_block, at = row.i / o.blocks->query_block;
-    for (std::int64_t c = from; c < to;) {
-      const std::int64_t block = (begin + c) / size, end = std::min<std::int64_t>((block + 1) * size - begin, to);
-      if (!*call_.keep.at<bool>(b_, row.h, at, block)) std::fill(x + c, x + end, -infinity);
-      c = end;
-    }
+}
+
+void Rows::fill_holes(int r, std::int64_t begin, int from, int to) {
+  const BlockMask& blocks = *call_.options.blocks;
+  float* x = scores_.get() + r * score_stride;
+  for (std::int64_t c = from; c < to;) {
+    const std::int64_t block = (begin + c) / blocks.key_block, end = std::min<std::int64_t>((block + 1) * blocks.key_block - begin, to);
+    if (!*call_.keep.at<bool>(b_, row_[r].h, row_[r].i / blocks.query_block, block)) std::fill(x + c, x + end, -infinity);
+    c = end;
   }
 }
 
@@ -174,6 +178,7 @@ void Rows::mask_scores(std::int64_t tile) {
     const Columns s = span_[r];
     const int from = std::clamp(s.first(), first, last), to = std::clamp(s.to, from, last);
     if (!call_.plain && from < to) steps(r, tile * call_.keys, from, to);
+    if (s.holes && from < to) fill_holes(r, tile * call_.keys, from, to);
     std::fill(x + first, x + from, -infinity);
     std::fill(x + to, x + last, -infinity);
     if (s.head > 0) std::fill(x + s.head, x + s.from, -infinity);

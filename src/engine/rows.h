@@ -12,9 +12,10 @@ struct Row {
   std::int64_t lo, hi;  ///< keys it may see by lengths, causality and window; lo == hi: none
 };
 
-/// Columns of a tile that a row may see: [0, head) and [from, to), head < from.
+/// Columns of a tile that a row may see: [0, head) and [from, to), head < from. holes: blocks inside are left out.
 struct Columns {
   int head, from, to;
+  bool holes = false;
   int first() const { return head > 0 ? 0 : from; }
 };
 
@@ -71,6 +72,7 @@ class Rows {
   bool scores(std::int64_t tile, const float* k);
   void mask_scores(std::int64_t tile);
   void steps(int r, std::int64_t begin, int from, int to);
+  void fill_holes(int r, std::int64_t begin, int from, int to);
   void weigh();
   void repair(std::int64_t tile, std::int64_t g);
   float weight_at(int r, int column) const;
