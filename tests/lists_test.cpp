@@ -141,12 +141,17 @@ Result reference(const Problem& p, const Doubles* in) {
       Doubles scores;
       std::vector<std::int64_t> keys, slots;
       for (std::int64_t e = range[0]; e < range[1]; ++e) {
-        const std::int64_t j = p.lists.index.data<std::int64_t>()[e], row = p.lists.edge.defined() ? p.lists.edge.data<std::int64_t>()[e] : e;
+        const std::int64_t j = p.lists.index.data<std::int64_t>()[e],
+                           row = p.lists.edge.defined() ? p.lists.edge.data<std::int64_t>()[e] : e;
         const double bias = in[bias_].empty() ? 0 : at(bias_, row * L + column);
         double s = 0;
         switch (p.options.score) {
-          case ListScore::edge: s = bias; break;
-          case ListScore::additive: s = leaky(at(source_, j * p.H + h) + at(target_, i * p.H + h) + bias); break;
+          case ListScore::edge:
+            s = bias;
+            break;
+          case ListScore::additive:
+            s = leaky(at(source_, j * p.H + h) + at(target_, i * p.H + h) + bias);
+            break;
           default:
             for (std::int64_t d = 0; d < p.D; ++d) {
               const double q = at(q_, (i * p.H + h) * p.D + d), f = in[features_].empty() ? 0 : at(features_, (row * L + column) * p.D + d);
@@ -277,7 +282,9 @@ TEST(Lists, GradientsEqualDifferences) {
         context.threads = threads;
         attend_lists_backward(p.views(), p.lists, cotangents, gradients, p.options, context, threads == 1 ? &transposed : nullptr);
         for (int i = 0; i < inputs_count; ++i)
-          if (got[i].defined()) expect_near(got[i], want[i], 2e-5, "gradient of input " + std::to_string(i) + ", score " + std::to_string(int(p.options.score)));
+          if (got[i].defined())
+            expect_near(got[i], want[i], 2e-5,
+                        "gradient of input " + std::to_string(i) + ", score " + std::to_string(int(p.options.score)));
         if (HasFailure()) return;
       }
   }
@@ -312,7 +319,8 @@ TEST(Lists, SameBitsForAnyThreads) {
     attend_lists_backward(p.views(), p.lists, {d_out.view(), {}, {}}, g, p.options, context);
     if (first.empty()) first = all;
     for (std::size_t i = 0; i < all.size(); ++i)
-      ASSERT_EQ(0, std::memcmp(first[i].data<void>(), all[i].data<void>(), std::size_t(all[i].count()) * 4)) << "tensor " << i << ", " << threads << " threads";
+      ASSERT_EQ(0, std::memcmp(first[i].data<void>(), all[i].data<void>(), std::size_t(all[i].count()) * 4))
+          << "tensor " << i << ", " << threads << " threads";
   }
 }
 
@@ -433,7 +441,8 @@ TEST(ListOps, FusedEqualsPlain) {
     Tensor* to[] = {&tensors.q, &tensors.k, &tensors.v, &tensors.source, &tensors.target, &tensors.att, &tensors.bias, &tensors.features};
     for (int i = 0; i < inputs_count; ++i)
       if (p.inputs[i].defined()) of.push_back(*to[i] = leaf(p.inputs[i]));
-    const Attended fused = ops.attend_lists(tensors, p.lists, p.options, extras), plain = ops.attend_lists_plain(tensors, p.lists, p.options, extras);
+    const Attended fused = ops.attend_lists(tensors, p.lists, p.options, extras),
+                   plain = ops.attend_lists_plain(tensors, p.lists, p.options, extras);
     std::vector<Tensor> left, right, cotangents;
     for (const auto& [a, b] : {std::pair{fused.out, plain.out}, {fused.lse, plain.lse}, {fused.weights, plain.weights}}) {
       if (!a.defined()) continue;
@@ -448,11 +457,13 @@ TEST(ListOps, FusedEqualsPlain) {
   ListTensors tensors{leaf(Tensor::of({1, 2}, {1, 1, 2})), Tensor::of({3, 4}, {1, 1, 2}), Tensor::of({1}, {1, 1, 1})};
   const Lists lists{integers({0, 1}), integers({0}), {}, -1};
   const auto twice = [&] {
-    ops.gradient([&](const Ops& o, const std::vector<Tensor>& x) {
-      ListTensors here = tensors;
-      here.v = x[0];
-      return o.sum(o.attend_lists(here, lists).out, {0, 1, 2});
-    }, {leaf(tensors.v)});
+    ops.gradient(
+        [&](const Ops& o, const std::vector<Tensor>& x) {
+          ListTensors here = tensors;
+          here.v = x[0];
+          return o.sum(o.attend_lists(here, lists).out, {0, 1, 2});
+        },
+        {leaf(tensors.v)});
   };
   EXPECT_THROW(twice(), Error);
 }
@@ -469,7 +480,8 @@ TEST(ListOps, SegmentsEqualLoops) {
     const Tensor segment = integers(ids);
     const Doubles in = values(ops.no_gradient(x, "a test")), by = values(d), by_edges = values(d_edges);
     const auto at = [&](std::size_t e, std::int64_t i) { return e * std::size_t(inner) + std::size_t(i); };
-    Doubles sum(std::size_t(segments * inner)), mean(sum), top(sum.size(), -inf), weights(in.size()), d_sum(in.size()), d_mean(in.size()), d_top(in.size()), d_weights(in.size());
+    Doubles sum(std::size_t(segments * inner)), mean(sum), top(sum.size(), -inf), weights(in.size()), d_sum(in.size()), d_mean(in.size()),
+        d_top(in.size()), d_weights(in.size());
     for (std::int64_t i = 0; i < inner; ++i)
       for (std::int64_t s = 0; s < segments; ++s) {
         const std::size_t to = at(std::size_t(s), i);
@@ -504,8 +516,11 @@ TEST(ListOps, MergeEqualsTheUnion) {
   Random r(8);
   const Context context;
   const Ops ops(context);
-  const Tensor q = leaf(r.floats({2, 5, 4, 8})), k = leaf(r.floats({2, 9, 2, 8})), v = leaf(r.floats({2, 9, 2, 6})), d = r.floats({2, 5, 4, 6}), d_lse = r.floats({2, 4, 5});
-  const auto part = [&](std::int64_t begin, std::int64_t count) { return ops.attend(q, k.slice(1, begin, count), v.slice(1, begin, count), {}, want_lse); };
+  const Tensor q = leaf(r.floats({2, 5, 4, 8})), k = leaf(r.floats({2, 9, 2, 8})), v = leaf(r.floats({2, 9, 2, 6})),
+               d = r.floats({2, 5, 4, 6}), d_lse = r.floats({2, 4, 5});
+  const auto part = [&](std::int64_t begin, std::int64_t count) {
+    return ops.attend(q, k.slice(1, begin, count), v.slice(1, begin, count), {}, want_lse);
+  };
   const Attended whole = part(0, 9), merged = ops.merge(ops.merge(part(0, 4), part(4, 0)), part(4, 5));
   expect_near(ops.no_gradient(merged.out, "a test"), values(ops.no_gradient(whole.out, "a test")), 1e-6, "out");
   expect_near(ops.no_gradient(merged.lse, "a test"), values(ops.no_gradient(whole.lse, "a test")), 1e-6, "lse");

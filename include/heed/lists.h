@@ -12,10 +12,10 @@ inline namespace v0 {
 
 /// Lists of keys in CSR form. List i of head h is index[offsets[h, i] .. offsets[h, i+1]); keys in any order, repeats count each time.
 struct Lists {
-  Tensor offsets;         ///< i64 (N+1), the same lists for every head, or (H, N+1): from 0, without gaps, to the entries of index
-  Tensor index;           ///< i64 (entries), keys in [0, M)
-  Tensor edge;            ///< i64 (entries): the row of the per-edge tensors that belongs to an entry, no row twice; absent: its position
-  std::int64_t rows = -1; ///< rows of the per-edge tensors; -1: as many as entries
+  Tensor offsets;          ///< i64 (N+1), the same lists for every head, or (H, N+1): from 0, without gaps, to the entries of index
+  Tensor index;            ///< i64 (entries), keys in [0, M)
+  Tensor edge;             ///< i64 (entries): the row of the per-edge tensors that belongs to an entry, no row twice; absent: its position
+  std::int64_t rows = -1;  ///< rows of the per-edge tensors; -1: as many as entries
 };
 
 /// Edges j -> i, edge_index i64 (2, E) with the sources j in row 0 and the targets i in row 1, as the lists of the N targets.
@@ -49,9 +49,9 @@ struct ListInputs {
 
 struct ListOptions {
   ListScore score = ListScore::dot;
-  bool softmax = true;         ///< over the list; false: the scores are the weights
-  std::optional<float> scale;  ///< of dot: 1/sqrt(D)
-  float negative_slope = 0.2f; ///< of the leaky ReLU
+  bool softmax = true;          ///< over the list; false: the scores are the weights
+  std::optional<float> scale;   ///< of dot: 1/sqrt(D)
+  float negative_slope = 0.2f;  ///< of the leaky ReLU
 };
 
 /// Computed only where given. An empty list gives out = 0 and lse = -inf; so does one whose scores are all -inf.

@@ -63,7 +63,8 @@ void list_scores(const ListCall& c, std::int64_t h, std::int64_t i, ListScratch&
       std::memcpy(scratch.raw.get(), s, std::size_t(span.size) * sizeof(float));
       return c.loops->leaky(s, span.size, c.options.negative_slope);
     }
-    case ListScore::edge: return add_bias(false);
+    case ListScore::edge:
+      return add_bias(false);
   }
 }
 
@@ -71,7 +72,8 @@ void list_scores(const ListCall& c, std::int64_t h, std::int64_t i, ListScratch&
 
 inline namespace v0 {
 
-void attend_lists(const ListInputs& inputs, const Lists& lists, const ListOutputs& outputs, const ListOptions& options, const Context& context) {
+void attend_lists(const ListInputs& inputs, const Lists& lists, const ListOutputs& outputs, const ListOptions& options,
+                  const Context& context) {
   using namespace engine;
   const ListCall c = check_lists(inputs, lists, options, context);
   if (outputs.out) {

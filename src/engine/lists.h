@@ -85,7 +85,11 @@ Table3 rows_of(const View& view);
 /// A worker's numbers: a list's scores (twice), and rows.
 struct ListScratch {
   ListScratch(std::int64_t longest, std::int64_t width)
-      : scores(longest + kernel::list_slack), raw(longest + kernel::list_slack), factors(longest + kernel::list_slack), row(width), query(width) {}
+      : scores(longest + kernel::list_slack),
+        raw(longest + kernel::list_slack),
+        factors(longest + kernel::list_slack),
+        row(width),
+        query(width) {}
   Buffer scores, raw, factors, row, query;
 };
 
@@ -103,7 +107,8 @@ class Ranges {
   std::int64_t count() const { return std::int64_t(cuts_.size()) - 1; }
   template <class F>
   void run(int threads, F&& body) const {
-    base::parallel(threads, count(), [&](std::int64_t t, int worker) { body(t, cuts_[std::size_t(t)], cuts_[std::size_t(t + 1)], worker); });
+    base::parallel(threads, count(),
+                   [&](std::int64_t t, int worker) { body(t, cuts_[std::size_t(t)], cuts_[std::size_t(t + 1)], worker); });
   }
 
  private:

@@ -13,9 +13,9 @@ struct Backward {
   const ListCall& c;
   const ListInputs& to;
   Table3 d_out, d_lse, d_weights;
-  Buffer p, ds;           ///< (rows, L)
+  Buffer p, ds;  ///< (rows, L)
   std::int64_t ranges = 0;
-  Buffer d_att;           ///< (ranges, H, D), summed in their order
+  Buffer d_att;  ///< (ranges, H, D), summed in their order
 
   bool needs_keys() const { return to.k || to.v || to.source; }
   float* slot(const Buffer& buffer, std::int64_t h, std::int64_t position) const {
@@ -78,16 +78,16 @@ struct Backward {
     }
     if (to.q) write_row(*to.q, i * to.q->stride(0) + h * to.q->stride(1), to.q->stride(2), c.D, row);
     for (std::int64_t e = 0; df && e < n; ++e)
-      write_row(*to.features, c.lists.edge_of(span.begin + e) * to.features->stride(0) + column * to.features->stride(1), to.features->stride(2),
-                c.D, df + e * c.D);
+      write_row(*to.features, c.lists.edge_of(span.begin + e) * to.features->stride(0) + column * to.features->stride(1),
+                to.features->stride(2), c.D, df + e * c.D);
   }
 
   /// Factors of a transposed list out of a per-edge buffer.
   const float* factors(const Buffer& from, const Csr& lists, std::int64_t h, Csr::Span span, float scale, ListScratch& scratch) const {
     const std::int64_t L = c.columns();
     float* to = scratch.factors.get();
-    c.loops->gather(from.get() + c.column(h) + (lists.edge ? 0 : span.begin * L), L, lists.edge ? lists.edge + span.begin : nullptr, span.size,
-                    false, to);
+    c.loops->gather(from.get() + c.column(h) + (lists.edge ? 0 : span.begin * L), L, lists.edge ? lists.edge + span.begin : nullptr,
+                    span.size, false, to);
     for (std::int64_t e = 0; scale != 1 && e < span.size; ++e) to[e] *= scale;
     return to;
   }
@@ -97,7 +97,8 @@ struct Backward {
     if (i >= lists.lists || lists.heads != 1 || !lists.edge) return;
     const Csr::Span span = lists.of(0, i);
     for (const Buffer* buffer : {&p, &ds})
-      prefetch({{}, reinterpret_cast<const char*>(buffer->get()), DType::f32, c.lists.rows, c.H, 1, c.H, 1}, lists.edge + span.begin, span.size);
+      prefetch({{}, reinterpret_cast<const char*>(buffer->get()), DType::f32, c.lists.rows, c.H, 1, c.H, 1}, lists.edge + span.begin,
+               span.size);
   }
   void prefetch_queries(const Csr& lists, std::int64_t j) const {
     if (j >= c.M || lists.heads != 1) return;

@@ -28,7 +28,8 @@ void want_small(const char* name, std::int64_t n) {
 }  // namespace
 
 void want_view(const char* name, const View& view, const Shape& shape, bool floats_only, bool written) {
-  if (floats_only ? view.dtype != DType::f32 : !is_float(view.dtype)) fail(name, floats_only ? "f32" : "f32, bf16 or f16", name_of(view.dtype));
+  if (floats_only ? view.dtype != DType::f32 : !is_float(view.dtype))
+    fail(name, floats_only ? "f32" : "f32, bf16 or f16", name_of(view.dtype));
   if (!(view.shape == shape)) fail(name, shape.text(), view.shape.text());
   if (view.count() == 0) return;
   if (view.data == nullptr) fail(name, "memory", "a null pointer");
@@ -77,7 +78,8 @@ Csr check_lists(const Lists& lists, std::int64_t keys) {
     for (std::int64_t i = 0; i <= c.lists; ++i, ++at) {
       const std::int64_t here = c.offsets[at];
       if (here < before || (i == 0 && here != before))
-        fail("offsets", i == 0 ? number(before) + " at the first list of head " + number(h) : number(before) + " or more at " + number(at), number(here));
+        fail("offsets", i == 0 ? number(before) + " at the first list of head " + number(h) : number(before) + " or more at " + number(at),
+             number(here));
       before = here;
     }
   if (before != c.entries) fail("offsets", "to end at the " + number(c.entries) + " entries of index", number(before));
@@ -129,8 +131,13 @@ ListCall check_lists(const ListInputs& in, const Lists& lists, const ListOptions
   c.lists = check_lists(lists, keys);
   c.N = c.lists.lists;
   c.M = std::max<std::int64_t>(keys, 0);
-  c.H = in.q ? in.q->extent(1) : in.target ? in.target->extent(1) : c.lists.heads > 1 ? c.lists.heads : lists.offsets.rank() == 2 ? 1 : in.bias->extent(1);
-  if (lists.offsets.rank() == 2 && c.lists.heads != c.H) fail("offsets", "lists of " + number(c.H) + " heads", lists.offsets.shape().text());
+  c.H = in.q                        ? in.q->extent(1)
+        : in.target                 ? in.target->extent(1)
+        : c.lists.heads > 1         ? c.lists.heads
+        : lists.offsets.rank() == 2 ? 1
+                                    : in.bias->extent(1);
+  if (lists.offsets.rank() == 2 && c.lists.heads != c.H)
+    fail("offsets", "lists of " + number(c.H) + " heads", lists.offsets.shape().text());
   c.G = in.k ? in.k->extent(1) : in.v ? in.v->extent(1) : c.H;
   c.D = in.q ? in.q->extent(2) : 0;
   c.W = in.v ? in.v->extent(2) : 0;
@@ -186,7 +193,8 @@ Lists lists_of_edges(const View& edge_index, std::int64_t targets) {
   Lists lists{Tensor::zeros(DType::i64, {targets + 1}), Tensor(DType::i64, {edges}), Tensor(DType::i64, {edges})};
   auto* offsets = lists.offsets.data<std::int64_t>();
   for (std::int64_t e = 0; e < edges; ++e) {
-    if (target[e] < 0 || target[e] >= targets) fail("edge_index", "targets 0 to " + number(targets - 1), number(target[e]) + " at edge " + number(e));
+    if (target[e] < 0 || target[e] >= targets)
+      fail("edge_index", "targets 0 to " + number(targets - 1), number(target[e]) + " at edge " + number(e));
     ++offsets[target[e] + 1];
   }
   for (std::int64_t i = 0; i < targets; ++i) offsets[i + 1] += offsets[i];
@@ -210,9 +218,10 @@ Lists lists_of_table(const View& index, std::int64_t keys) {
     if (at[p] < -1 || at[p] >= keys) fail("index", "-1 to " + number(keys - 1), number(at[p]) + " at place " + number(p));
     entries += at[p] >= 0;
   }
-  Lists lists{Tensor(DType::i64, heads ? Shape{H, B * N + 1} : Shape{B * N + 1}), Tensor(DType::i64, {entries}), Tensor(DType::i64, {entries}),
-              kept.count()};
-  std::int64_t *offsets = lists.offsets.data<std::int64_t>(), *to = lists.index.data<std::int64_t>(), *edge = lists.edge.data<std::int64_t>(), n = 0;
+  Lists lists{Tensor(DType::i64, heads ? Shape{H, B * N + 1} : Shape{B * N + 1}), Tensor(DType::i64, {entries}),
+              Tensor(DType::i64, {entries}), kept.count()};
+  std::int64_t *offsets = lists.offsets.data<std::int64_t>(), *to = lists.index.data<std::int64_t>(),
+               *edge = lists.edge.data<std::int64_t>(), n = 0;
   for (std::int64_t h = 0; h < H; ++h) {
     *offsets++ = n;
     for (std::int64_t b = 0; b < B; ++b)
@@ -229,8 +238,8 @@ Lists lists_of_table(const View& index, std::int64_t keys) {
 Lists transpose(const Lists& lists, std::int64_t keys) {
   if (keys < 0) fail("keys", "0 or more", number(keys));
   const engine::Csr from = engine::check_lists(lists, keys);
-  Lists to{Tensor(DType::i64, lists.offsets.rank() == 2 ? Shape{from.heads, keys + 1} : Shape{keys + 1}), Tensor(DType::i64, {from.entries}),
-           Tensor(DType::i64, {from.entries}), from.rows};
+  Lists to{Tensor(DType::i64, lists.offsets.rank() == 2 ? Shape{from.heads, keys + 1} : Shape{keys + 1}),
+           Tensor(DType::i64, {from.entries}), Tensor(DType::i64, {from.entries}), from.rows};
   std::vector<std::int64_t> next(std::size_t(keys), 0);
   for (std::int64_t h = 0; h < from.heads; ++h) {
     std::fill(next.begin(), next.end(), 0);

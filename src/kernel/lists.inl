@@ -3,8 +3,12 @@
 
 constexpr float infinity = __builtin_inff();
 
-struct Bf16 { std::uint16_t bits; };
-struct F16 { std::uint16_t bits; };
+struct Bf16 {
+  std::uint16_t bits;
+};
+struct F16 {
+  std::uint16_t bits;
+};
 
 inline V load(const float* p) { return load_f32(p); }
 inline V load(const Bf16* p) { return load_bf16(&p->bits); }
@@ -22,13 +26,17 @@ inline V load_part(const T* p, int n) {
 /// Whole vectors of a row, or the last elements of it: the two ways a loop over lists reads.
 struct Whole {
   template <class T>
-  V operator()(const T* p) const { return load(p); }
+  V operator()(const T* p) const {
+    return load(p);
+  }
   void put(float* p, V x) const { store(p, x); }
 };
 struct Part {
   int n;
   template <class T>
-  V operator()(const T* p) const { return load_part(p, n); }
+  V operator()(const T* p) const {
+    return load_part(p, n);
+  }
   void put(float* p, V x) const { store_part(p, x, n); }
 };
 

@@ -62,7 +62,8 @@ inline V gather_part(const float* from, std::int64_t stride, const std::int64_t*
   const auto four = [&](const std::int64_t* p, int count) {
     const __m256i mask = _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), lane);
     const __m256i at = _mm256_mul_epi32(_mm256_maskload_epi64(reinterpret_cast<const long long*>(p), mask), by);
-    const __m128 lanes = _mm256_castps256_ps128(_mm256_permutevar8x32_ps(_mm256_castsi256_ps(mask), _mm256_setr_epi32(0, 2, 4, 6, 0, 0, 0, 0)));
+    const __m128 lanes =
+        _mm256_castps256_ps128(_mm256_permutevar8x32_ps(_mm256_castsi256_ps(mask), _mm256_setr_epi32(0, 2, 4, 6, 0, 0, 0, 0)));
     return _mm256_mask_i64gather_ps(_mm_setzero_ps(), from, at, lanes, 4);
   };
   return _mm256_insertf128_ps(_mm256_castps128_ps256(four(index, n)), n > 4 ? four(index + 4, n - 4) : _mm_setzero_ps(), 1);

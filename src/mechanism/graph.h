@@ -8,8 +8,8 @@
 namespace heed::mechanism {
 
 struct Graph {
-  Tensor edges;               ///< (2, E'): the edges kept, then a loop for each of the first `loops` nodes
-  Tensor kept;                ///< (E' - loops): their columns in edge_index
+  Tensor edges;  ///< (2, E'): the edges kept, then a loop for each of the first `loops` nodes
+  Tensor kept;   ///< (E' - loops): their columns in edge_index
   std::int64_t loops = 0;
   std::int64_t sources, targets;
 
@@ -21,9 +21,11 @@ struct Graph {
 inline void check_edges(const char* name, const Tensor& edge_index, std::int64_t sources, std::int64_t targets) {
   for (std::int64_t e = 0; e < edge_index.extent(1); ++e)
     for (std::int64_t r = 0; r < 2; ++r) {
-      const auto node = edge_index.data<std::int64_t>()[r * edge_index.stride(0) + e * edge_index.stride(1)], nodes = r == 0 ? sources : targets;
+      const auto node = edge_index.data<std::int64_t>()[r * edge_index.stride(0) + e * edge_index.stride(1)],
+                 nodes = r == 0 ? sources : targets;
       if (node < 0 || node >= nodes)
-        fail(std::string("input ") + name, (r == 0 ? "sources 0 to " : "targets 0 to ") + std::to_string(nodes - 1), std::to_string(node) + " at edge " + std::to_string(e));
+        fail(std::string("input ") + name, (r == 0 ? "sources 0 to " : "targets 0 to ") + std::to_string(nodes - 1),
+             std::to_string(node) + " at edge " + std::to_string(e));
     }
 }
 

@@ -33,10 +33,15 @@ struct Sizes {
     const auto want = [](const char* name, const Tensor& x, int rank) {
       if (x.defined() && x.rank() != rank) fail(name, "rank " + std::to_string(rank), x.shape().text());
     };
-    want("q", t.q, 3), want("k", t.k, 3), want("v", t.v, 3), want("source", t.source, 2), want("target", t.target, 2), want("bias", t.bias, 2);
+    want("q", t.q, 3), want("k", t.k, 3), want("v", t.v, 3), want("source", t.source, 2), want("target", t.target, 2),
+        want("bias", t.bias, 2);
     const bool own = lists.offsets.rank() == 2;
     N = lists.offsets.extent(-1) - 1;
-    H = t.q.defined() ? t.q.extent(1) : t.target.defined() ? t.target.extent(1) : own ? lists.offsets.extent(0) : t.bias.defined() ? t.bias.extent(1) : 0;
+    H = t.q.defined()        ? t.q.extent(1)
+        : t.target.defined() ? t.target.extent(1)
+        : own                ? lists.offsets.extent(0)
+        : t.bias.defined()   ? t.bias.extent(1)
+                             : 0;
     const Tensor& keys = t.k.defined() ? t.k : t.source.defined() ? t.source : t.v;
     M = keys.defined() ? keys.extent(0) : 0;
     G = t.k.defined() ? t.k.extent(1) : t.v.defined() ? t.v.extent(1) : H;
@@ -87,7 +92,8 @@ Attended Ops::attend_lists_plain(const ListTensors& t, const Lists& lists, const
   heed::attend_lists(views_of(t), lists, {}, options, context_);  // checks everything
   // A row for each entry and head: of the queries (N H), keys (M G), heads, per-edge tensors (rows L).
   const std::int64_t heads = s.L == s.H ? 1 : s.H, count = lists.index.count() * s.L;
-  Tensor query(DType::i64, {count}), key(DType::i64, {count}), keyed(DType::i64, {count}), head(DType::i64, {count}), row(DType::i64, {count});
+  Tensor query(DType::i64, {count}), key(DType::i64, {count}), keyed(DType::i64, {count}), head(DType::i64, {count}),
+      row(DType::i64, {count});
   const Tensor offsets = lists.offsets.dense(), index = lists.index.dense(), edge = lists.edge.defined() ? lists.edge.dense() : Tensor();
   const auto* range = offsets.raw<std::int64_t>();
   std::int64_t n = 0;
@@ -103,7 +109,8 @@ Attended Ops::attend_lists_plain(const ListTensors& t, const Lists& lists, const
           row.raw<std::int64_t>()[n] = (edge.defined() ? edge.raw<std::int64_t>()[e] : e) * s.L + l;
         }
   const auto rows = [&](const Tensor& x, const Tensor& at, bool wide) {
-    const Tensor flat = x.to(DType::f32).reshape(wide ? Shape{x.count() / std::max<std::int64_t>(x.extent(-1), 1), x.extent(-1)} : Shape{x.count()});
+    const Tensor flat =
+        x.to(DType::f32).reshape(wide ? Shape{x.count() / std::max<std::int64_t>(x.extent(-1), 1), x.extent(-1)} : Shape{x.count()});
     return index_select(flat, 0, at);
   };
   const auto with_bias = [&](const Tensor& x) { return t.bias.defined() ? add(x, rows(t.bias, row, false)) : x; };
@@ -124,7 +131,9 @@ Attended Ops::attend_lists_plain(const ListTensors& t, const Lists& lists, const
     case ListScore::additive:
       score = leaky_relu(with_bias(add(rows(t.source, keyed, false), rows(t.target, query, false))), options.negative_slope);
       break;
-    case ListScore::edge: score = rows(t.bias, row, false); break;
+    case ListScore::edge:
+      score = rows(t.bias, row, false);
+      break;
   }
   Attended result;
   Tensor weights = score;
@@ -175,7 +184,8 @@ struct Segments {
   Segments(const Tensor& x, const Tensor& segment, std::int64_t segments) {
     need(x, DType::f32, "x");
     need(segment, DType::i64, "segment");
-    if (x.rank() < 1 || segment.shape() != Shape{x.extent(0)}) fail("segment", x.rank() < 1 ? "x [E, ...]" : Shape{x.extent(0)}.text(), segment.shape().text());
+    if (x.rank() < 1 || segment.shape() != Shape{x.extent(0)})
+      fail("segment", x.rank() < 1 ? "x [E, ...]" : Shape{x.extent(0)}.text(), segment.shape().text());
     Tensor pairs = Tensor::zeros(DType::i64, {2, segment.count()});
     const Tensor from = segment.dense();
     std::copy_n(from.raw<std::int64_t>(), segment.count(), pairs.raw<std::int64_t>() + segment.count());
@@ -187,7 +197,8 @@ struct Segments {
   template <class F>
   void each(int threads, F&& body) const {
     const auto *offsets = lists.offsets.raw<std::int64_t>(), *rows = lists.edge.raw<std::int64_t>();
-    const std::int64_t segments = lists.offsets.count() - 1, average = inner * std::max<std::int64_t>(1, lists.edge.count() / std::max<std::int64_t>(segments, 1));
+    const std::int64_t segments = lists.offsets.count() - 1,
+                       average = inner * std::max<std::int64_t>(1, lists.edge.count() / std::max<std::int64_t>(segments, 1));
     pieces(threads, segments, 16384 / average, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t s = begin; s < end; ++s) body(s, rows + offsets[s], offsets[s + 1] - offsets[s]);
     });
@@ -205,7 +216,8 @@ Tensor Ops::segment_sum(const Tensor& x, const Tensor& segment, std::int64_t seg
     for (std::int64_t e = 0; e < count; ++e)
       for (std::int64_t i = 0; i < by.inner; ++i) to[i] += from.raw<float>()[rows[e] * by.inner + i];
   });
-  return record("segment_sum", out, {&x}, [segment](const Pull& p) -> std::vector<Tensor> { return {p.ops.index_select(p.gradient(), 0, segment)}; });
+  return record("segment_sum", out, {&x},
+                [segment](const Pull& p) -> std::vector<Tensor> { return {p.ops.index_select(p.gradient(), 0, segment)}; });
 }
 
 Tensor Ops::segment_mean(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
@@ -228,13 +240,17 @@ Tensor Ops::segment_max(const Tensor& x, const Tensor& segment, std::int64_t seg
         if (y > to[i] || y != y) to[i] = y;
       }
   });
-  return record("segment_max", out, {&x}, [x, segment, segments](const Pull& p) -> std::vector<Tensor> {
-    const Tensor best = p.ops.index_select(p.ops.no_gradient(p.output(), "choice of the largest"), 0, segment), none = p.ops.full({}, 0);
-    const Tensor chosen = p.ops.equal(p.ops.no_gradient(x, "choice of the largest"), best), one = p.ops.full({}, 1);
-    const Tensor ties = p.ops.segment_sum(p.ops.where(chosen, one, none).broadcast(x.shape()), segment, segments);
-    const Tensor share = p.ops.div(p.gradient(), p.ops.maximum(ties, one));
-    return {p.ops.where(chosen, p.ops.index_select(share, 0, segment), none)};
-  }, true);
+  return record(
+      "segment_max", out, {&x},
+      [x, segment, segments](const Pull& p) -> std::vector<Tensor> {
+        const Tensor best = p.ops.index_select(p.ops.no_gradient(p.output(), "choice of the largest"), 0, segment),
+                     none = p.ops.full({}, 0);
+        const Tensor chosen = p.ops.equal(p.ops.no_gradient(x, "choice of the largest"), best), one = p.ops.full({}, 1);
+        const Tensor ties = p.ops.segment_sum(p.ops.where(chosen, one, none).broadcast(x.shape()), segment, segments);
+        const Tensor share = p.ops.div(p.gradient(), p.ops.maximum(ties, one));
+        return {p.ops.where(chosen, p.ops.index_select(share, 0, segment), none)};
+      },
+      true);
 }
 
 Tensor Ops::segment_softmax(const Tensor& x, const Tensor& segment, std::int64_t segments) const {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Multi-scale deformable attention, the attention of Co-DETR (Zong et al., 2023; Zhu et al., 2021): a query reads P points of each of L maps,
+// Multi-scale deformable attention, the attention of Co-DETR (Zong et al., 2023; Zhu et al., 2021): a query reads P points of each of L
+// maps,
 //   out = W_o [sum_{l,p} A_{mlp} bilinear(W_v x^l, loc_{mlp})]_m,  A = softmax over (l, p) and offsets linear in the query
 //   loc = ref + offset / (W_l, H_l), or with boxes ref_xy + offset / P * ref_wh / 2
 // A sample is four keys of the list of its query and head, weighted by A and the bilinear weights.
@@ -37,7 +38,9 @@ struct Msdeform : Mechanism {
   }
 
   /// (H, W) of a map.
-  std::int64_t extent(std::int64_t level, int axis) const { return shapes.data<std::int64_t>()[level * shapes.stride(0) + axis * shapes.stride(1)]; }
+  std::int64_t extent(std::int64_t level, int axis) const {
+    return shapes.data<std::int64_t>()[level * shapes.stride(0) + axis * shapes.stride(1)];
+  }
 
   /// (B, Lq, M, L, P, 4): keys of the corners of each sample, -1 outside of its map.
   Tensor corners(const Tensor& pixels) const {
@@ -63,7 +66,8 @@ struct Msdeform : Mechanism {
     Tensor size(DType::f32, {L, 1, 2});
     std::int64_t pixels_of_all = 0;
     for (std::int64_t l = 0; l < L; ++l) {
-      if (extent(l, 0) < 1 || extent(l, 1) < 1) fail("input input_spatial_shapes", "extents of 1 or more", std::to_string(std::min(extent(l, 0), extent(l, 1))));
+      if (extent(l, 0) < 1 || extent(l, 1) < 1)
+        fail("input input_spatial_shapes", "extents of 1 or more", std::to_string(std::min(extent(l, 0), extent(l, 1))));
       pixels_of_all += extent(l, 0) * extent(l, 1);
       for (int axis = 0; axis < 2; ++axis) size.data<float>()[l * 2 + axis] = float(extent(l, 1 - axis));
     }
@@ -84,7 +88,8 @@ struct Msdeform : Mechanism {
     const Tensor past = ops.sub(pixels, floor), before = ops.shift(ops.neg(past), 1);
     const auto x = [](const Tensor& t) { return t.slice(5, 0, 1); };
     const auto y = [](const Tensor& t) { return t.slice(5, 1, 1); };
-    const Tensor bilinear = ops.concat({ops.mul(x(before), y(before)), ops.mul(x(past), y(before)), ops.mul(x(before), y(past)), ops.mul(x(past), y(past))}, 5);
+    const Tensor bilinear =
+        ops.concat({ops.mul(x(before), y(before)), ops.mul(x(past), y(before)), ops.mul(x(before), y(past)), ops.mul(x(past), y(past))}, 5);
 
     const auto by_head = [&](const Tensor& t) { return t.permute({0, 2, 1, 3, 4, 5}).reshape({B, M, Lq, L * P * 4}); };
     ListTensors t;

@@ -47,7 +47,9 @@ struct Gat : Mechanism {
     d.weight("a", a, "2*O 1").when(!sparse, "dense_adjacency");
     d.output("out", out, !sparse ? "N O" : concat ? "N heads*O" : "N O");
     d.output("weights", weights, sparse ? "edges heads" : "N N");
-    d.output("edge_index_with_loops", loops, "2 edges", "the edges in the order of the weights").of(DType::i64).when(sparse, "not dense_adjacency");
+    d.output("edge_index_with_loops", loops, "2 edges", "the edges in the order of the weights")
+        .of(DType::i64)
+        .when(sparse, "not dense_adjacency");
   }
 
   void run(Ops& ops) override {

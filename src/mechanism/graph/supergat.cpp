@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SuperGAT (Kim and Oh, 2021): for an edge j -> i, h = x W, a score e_ij, softmax of LeakyReLU(e) over the edges into i, out_i = sum alpha h_j.
+// SuperGAT (Kim and Oh, 2021): for an edge j -> i, h = x W, a score e_ij, softmax of LeakyReLU(e) over the edges into i, out_i = sum alpha
+// h_j.
 //   gat_originated  a . [h_i; h_j]        dot_product         h_i . h_j
 //   mask_only       (a . [h_i; h_j]) sigmoid(h_i . h_j)       scaled_dot_product  h_i . h_j / sqrt(O)
 // link_logits are what the self-supervised loss puts through a sigmoid, over the edges and the negative samples.
@@ -25,7 +26,8 @@ struct Supergat : Mechanism {
     d.param("out_channels", out_channels, "O, a head").least(1).computed("from the weights");
     d.param("heads", heads, "H").least(1);
     d.param("concat", concat, "heads are joined; else averaged");
-    d.param("attention_type", attention_type, "the score of an edge").one_of({"mask_only", "scaled_dot_product", "gat_originated", "dot_product"});
+    d.param("attention_type", attention_type, "the score of an edge")
+        .one_of({"mask_only", "scaled_dot_product", "gat_originated", "dot_product"});
     d.param("negative_slope", negative_slope, "of the leaky ReLU");
     d.input("x", x, "N C", "nodes");
     d.input("edge_index", edge_index, "2 E", "source and target of each edge").of(DType::i64);
@@ -44,8 +46,7 @@ struct Supergat : Mechanism {
     const auto row = [&](int which) { return edges.slice(0, which, 1).reshape({edges.extent(1)}); };
     const Tensor target = row(1), source = row(0);
     Tensor dot, sum;
-    if (attention_type != "gat_originated")
-      dot = ops.sum(ops.mul(ops.index_select(h, 0, target), ops.index_select(h, 0, source)), {2});
+    if (attention_type != "gat_originated") dot = ops.sum(ops.mul(ops.index_select(h, 0, target), ops.index_select(h, 0, source)), {2});
     if (attention_type == "scaled_dot_product") dot = ops.scale(dot, 1 / std::sqrt(float(h.extent(2))));
     if (additive()) {
       const auto O = h.extent(2);

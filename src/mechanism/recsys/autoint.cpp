@@ -23,7 +23,10 @@ struct Autoint : Mechanism {
     d.param("head_num", head_num, "heads, column blocks of d/head_num").least(1);
     d.param("use_res", use_res, "x W_Res is added");
     d.param("scaling", scaling, "scores are divided by sqrt(d/head_num)");
-    d.param("att_layer_num", att_layer_num, "layers one after another, their weights named {l}.").least(1).most(1000).computed("one, without a prefix");
+    d.param("att_layer_num", att_layer_num, "layers one after another, their weights named {l}.")
+        .least(1)
+        .most(1000)
+        .computed("one, without a prefix");
     layers.resize(std::size_t(att_layer_num.value_or(1)));
     d.input("x", x, "B M d", "embedded fields");
     for (std::size_t l = 0; l < layers.size(); ++l) {
@@ -43,7 +46,8 @@ struct Autoint : Mechanism {
     out = x;
     for (const Layer& layer : layers) {
       const auto heads = [&](const Tensor& w) { return split_heads(ops.matmul(out, w), head_num); };
-      const Tensor read = join_heads(attend_into(ops, heads(layer.query), heads(layer.key), heads(layer.value), o, wants(weights) ? &weights : nullptr));
+      const Tensor read =
+          join_heads(attend_into(ops, heads(layer.query), heads(layer.key), heads(layer.value), o, wants(weights) ? &weights : nullptr));
       out = ops.relu(use_res ? ops.add(read, ops.matmul(out, layer.residual)) : read);
     }
   }

@@ -33,7 +33,9 @@ struct Colbertv2 : Mechanism {
     d.output("maxsim", maxsim, "ND Lq", "the best of each query row").when(!codec, "no nbits");
     d.output("argmax", argmax, "ND Lq", "where it is").of(DType::i64).when(!codec, "no nbits");
     d.output("codes", codes, "T", "nearest centroid").of(DType::i64).when(codec, "nbits");
-    d.output("residuals", residuals, "T d*nbits/8", "bits of the buckets, the low one first, the first of eight the highest").of(DType::u8).when(codec, "nbits");
+    d.output("residuals", residuals, "T d*nbits/8", "bits of the buckets, the low one first, the first of eight the highest")
+        .of(DType::u8)
+        .when(codec, "nbits");
     d.output("buckets", buckets, "T d", "bucket of each residual").of(DType::i64).when(codec, "nbits");
     if (codec) d.no_gradients("the codec rounds");
   }
@@ -41,7 +43,8 @@ struct Colbertv2 : Mechanism {
   void run(Ops& ops) override {
     if (nbits) return encode(ops);
     const auto ND = documents.extent(0), Ld = documents.extent(1);
-    if (queries.extent(0) != 1 && queries.extent(0) != ND) fail("input Q", "1 or " + std::to_string(ND) + " queries", std::to_string(queries.extent(0)));
+    if (queries.extent(0) != 1 && queries.extent(0) != ND)
+      fail("input Q", "1 or " + std::to_string(ND) + " queries", std::to_string(queries.extent(0)));
     const Tensor scores = ops.where(mask.reshape({ND, 1, Ld}), ops.matmul(queries, documents.transpose(1, 2)), ops.full({}, -9999));
     argmax = ops.argmax(ops.no_gradient(scores, "choice of the best"), 2);
     maxsim = ops.gather(scores, 2, argmax.reshape({ND, queries.extent(1), 1})).reshape({ND, queries.extent(1)});
@@ -52,7 +55,8 @@ struct Colbertv2 : Mechanism {
     const auto T = embeddings.extent(0), d = embeddings.extent(1), bits = *nbits;
     if (d * bits % 8) fail("input embeddings", "a width whose bits fill bytes", std::to_string(d));
     codes = ops.argmax(ops.linear(embeddings, centroid), 1);
-    const Tensor near = ops.embedding(centroid, codes), rest = ops.sub(embeddings, near), bounds = cutoffs.dense(), values = bucket_weights.dense();
+    const Tensor near = ops.embedding(centroid, codes), rest = ops.sub(embeddings, near), bounds = cutoffs.dense(),
+                 values = bucket_weights.dense();
     buckets = Tensor::zeros(DType::i64, {T, d});
     residuals = Tensor::zeros(DType::u8, {T, d * bits / 8});
     Tensor coarse(DType::f32, {T, d});
@@ -64,8 +68,7 @@ struct Colbertv2 : Mechanism {
       for (std::int64_t b = 0; b < bits; ++b)
         residuals.data<std::uint8_t>()[(n * bits + b) / 8] |= std::uint8_t(((bucket >> b) & 1) << (7 - (n * bits + b) % 8));
     }
-    const Tensor sum = ops.add(near, coarse);
-    out = ops.mul(sum, ops.rsqrt(ops.maximum(ops.sum(ops.square(sum), {1}, true), ops.full({}, 1e-24f))));
+    out = ops.l2_normalise(ops.add(near, coarse), 1);
   }
 };
 

@@ -51,10 +51,11 @@ struct Sdim : Mechanism {
     for (std::int64_t b = 0; b < B; ++b)
       for (std::int64_t j = 0; j < L; ++j)
         for (std::int64_t g = 0; g < G; ++g)
-          same.data<float>()[(b * G + g) * L + j] = sequence_bucket.data<std::int64_t>()[(b * L + j) * G + g] == target_bucket.data<std::int64_t>()[b * G + g];
+          same.data<float>()[(b * G + g) * L + j] =
+              sequence_bucket.data<std::int64_t>()[(b * L + j) * G + g] == target_bucket.data<std::int64_t>()[b * G + g];
     hits = mask.defined() ? ops.mul(same, mask.reshape({B, 1, L})) : same;
     Tensor sums = ops.matmul(hits, sequence);
-    if (l2_norm) sums = ops.mul(sums, ops.rsqrt(ops.maximum(ops.sum(ops.square(sums), {-1}, true), ops.full({}, 1e-24f))));
+    if (l2_norm) sums = ops.l2_normalise(sums, -1);
     out = ops.mean(sums, {1});
   }
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Luong attention (2015): a decoder state h_t against encoder states s_i, no 1/sqrt(d),
 //   dot h.s   general h.(W s)   concat v.tanh(W [s; h]), with W split: mlp   location softmax(W h)
-//   local-m: the states around a given position;  local-p: around p = S sigmoid(v tanh(W h)), weighted by a Gaussian of D/2, not renormalised
+//   local-m: the states around a given position;  local-p: around p = S sigmoid(v tanh(W h)), weighted by a Gaussian of D/2, not
+//   renormalised
 #include <cmath>
 #include <limits>
 
@@ -11,7 +12,8 @@ namespace heed::mechanism {
 namespace {
 
 struct Luong : Mechanism {
-  Tensor query, memory, memory_lengths, given, linear_in, context_w, query_w, query_b, v, out_w, out_b, score_w, score_v, wp_w, wp_b, vp_w, vp_b;
+  Tensor query, memory, memory_lengths, given, linear_in, context_w, query_w, query_b, v, out_w, out_b, score_w, score_v, wp_w, wp_b, vp_w,
+      vp_b;
   Tensor out, weights, context, positions;
   std::string attn_type = "dot";
   std::optional<std::string> local;
@@ -19,9 +21,11 @@ struct Luong : Mechanism {
   std::int64_t D = 10;
 
   void describe(Declaration& d) override {
-    const bool location = !local && attn_type == "location", opennmt = !local && !location, mlp = attn_type == "mlp" || attn_type == "concat";
+    const bool location = !local && attn_type == "location", opennmt = !local && !location,
+               mlp = attn_type == "mlp" || attn_type == "concat";
     const bool predictive = local && *local == "local-p";
-    d.param("attn_type", attn_type, "how states are compared; mlp: concat with its matrix split").one_of({"dot", "general", "mlp", "concat", "location"});
+    d.param("attn_type", attn_type, "how states are compared; mlp: concat with its matrix split")
+        .one_of({"dot", "general", "mlp", "concat", "location"});
     d.param("dim", dim, "d").least(1).computed("from query");
     d.param("local", local, "only states around a position").one_of({"local-m", "local-p"}).computed("none: all states");
     d.param("D", D, "states on each side of the position").least(1);
@@ -37,7 +41,10 @@ struct Luong : Mechanism {
     d.weight("v.weight", v, "1 d").when(opennmt && mlp, "attn_type=mlp");
     d.weight("linear_out.weight", out_w, "d d+de").when(opennmt, "neither location nor local");
     d.weight("linear_out.bias", out_b, "d").when(opennmt && mlp, "attn_type=mlp");
-    d.weight("attn_score.W.weight", score_w, location ? "rows d" : mlp ? "hidden de+d" : "d de")
+    d.weight("attn_score.W.weight", score_w,
+             location ? "rows d"
+             : mlp    ? "hidden de+d"
+                      : "d de")
         .when(location || (local && attn_type != "dot"), "attn_type=location, or local and not dot");
     d.weight("attn_score.v.weight", score_v, "1 hidden").when(local && mlp, "local and attn_type=concat");
     d.weight("Wp.weight", wp_w, "hp d").when(predictive, "local=local-p");
@@ -64,14 +71,16 @@ struct Luong : Mechanism {
     }
     if (attn_type == "general") return ops.matmul(query, ops.linear(memory, score_w).transpose(1, 2));
     const auto de = memory.extent(2);
-    return additive_scores(ops, ops.linear(query, score_w.slice(1, de, query.extent(2))), ops.linear(memory, score_w.slice(1, 0, de)), score_v);
+    return additive_scores(ops, ops.linear(query, score_w.slice(1, de, query.extent(2))), ops.linear(memory, score_w.slice(1, 0, de)),
+                           score_v);
   }
 
   /// (B, 1, 1): how many states there are.
   Tensor lengths() const {
     Tensor length(DType::f32, {memory.extent(0), 1, 1});
     for (std::int64_t b = 0; b < memory.extent(0); ++b)
-      length.data<float>()[b] = float(memory_lengths.defined() ? memory_lengths.data<std::int64_t>()[b * memory_lengths.stride(0)] : memory.extent(1));
+      length.data<float>()[b] =
+          float(memory_lengths.defined() ? memory_lengths.data<std::int64_t>()[b * memory_lengths.stride(0)] : memory.extent(1));
     return length;
   }
 
@@ -86,7 +95,8 @@ struct Luong : Mechanism {
       positions = at.reshape({B, T});
       const Tensor window(DType::boolean, {B, T, S}), still = ops.no_gradient(at, "choice of a window").dense();
       for (std::int64_t n = 0; n < B * T; ++n)
-        for (std::int64_t s = 0; s < S; ++s) window.data<std::uint8_t>()[n * S + s] = std::abs(float(s) - std::floor(still.data<float>()[n])) <= float(D);
+        for (std::int64_t s = 0; s < S; ++s)
+          window.data<std::uint8_t>()[n * S + s] = std::abs(float(s) - std::floor(still.data<float>()[n])) <= float(D);
       score = ops.where(window, score, none);
     }
     weights = ops.softmax(score, 2);

@@ -29,7 +29,10 @@ struct Memn2n : Mechanism {
     d.param("tying", tying, "which tables are the same").one_of({"adjacent"});
     d.input("story", story, "B M J", "words of the sentences").of(DType::i64);
     d.input("question", question, "B Jq", "words").of(DType::i64);
-    d.input("encoding", encoding, "J d", "the weights of the words, else computed").when(time_words(), "te=\"time words\"").optional().no_gradient();
+    d.input("encoding", encoding, "J d", "the weights of the words, else computed")
+        .when(time_words(), "te=\"time words\"")
+        .optional()
+        .no_gradient();
     tables.resize(std::size_t(hops + 1));
     for (std::size_t k = 0; k < tables.size(); ++k)
       d.weight(time_words() ? "C_" + std::to_string(k) + ".weight" : "A." + std::to_string(k) + ".weight", tables[k], "V d");
@@ -55,7 +58,8 @@ struct Memn2n : Mechanism {
   }
 
   void run(Ops& ops) override {
-    if (time_words() && std::get<std::string>(te) != "time words") fail("parameter te", "true, false or \"time words\"", std::get<std::string>(te));
+    if (time_words() && std::get<std::string>(te) != "time words")
+      fail("parameter te", "true, false or \"time words\"", std::get<std::string>(te));
     const auto B = story.extent(0), M = story.extent(1), J = story.extent(2), d = tables[0].extent(1);
     const Tensor code = encoding.defined() ? encoding : places(J, d);
     if (time_words()) {  // word 0 is padding

@@ -49,7 +49,9 @@ struct VariationalAttention : Mechanism {
     }
     const Tensor p = ops.softmax(scores, 2);
     weights = p.reshape({B, S});
-    const auto read = [&](const Tensor& q, const Tensor& context) { return ops.tanh(ops.linear(ops.concat({q, context}, 2), out_weight, out_bias)); };
+    const auto read = [&](const Tensor& q, const Tensor& context) {
+      return ops.tanh(ops.linear(ops.concat({q, context}, 2), out_weight, out_bias));
+    };
     out = read(one, ops.matmul(p, memory)).reshape({B, out_weight.extent(0)});
     if (wants(enumerated)) enumerated = read(one.broadcast({B, S, query.extent(1)}), memory).permute({1, 0, 2});
   }

@@ -29,15 +29,19 @@ struct Moba : Mechanism {
     std::vector<std::int64_t> at;
     for (std::int64_t i = 0; i < cu_seqlens.count(); ++i) {
       at.push_back(cu_seqlens.data<std::int64_t>()[i * cu_seqlens.stride(0)]);
-      if (at[std::size_t(i)] < (i ? at[std::size_t(i - 1)] : 0)) fail("input cu_seqlens", "bounds that do not fall", std::to_string(at[std::size_t(i)]));
+      if (at[std::size_t(i)] < (i ? at[std::size_t(i - 1)] : 0))
+        fail("input cu_seqlens", "bounds that do not fall", std::to_string(at[std::size_t(i)]));
     }
-    if (at.empty() || at.front() != 0 || at.back() != S) fail("input cu_seqlens", "0 to " + std::to_string(S), at.empty() ? "none" : std::to_string(at.front()) + " to " + std::to_string(at.back()));
+    if (at.empty() || at.front() != 0 || at.back() != S)
+      fail("input cu_seqlens", "0 to " + std::to_string(S),
+           at.empty() ? "none" : std::to_string(at.front()) + " to " + std::to_string(at.back()));
     return at;
   }
 
   /// (1, H, n, blocks): what each query of a sequence sees.
   Tensor choose(const Ops& ops, const Tensor& queries, const Tensor& keys) const {
-    const auto n = queries.extent(1), H = queries.extent(2), whole = n / moba_chunk_size, blocks = (n + moba_chunk_size - 1) / moba_chunk_size;
+    const auto n = queries.extent(1), H = queries.extent(2), whole = n / moba_chunk_size,
+               blocks = (n + moba_chunk_size - 1) / moba_chunk_size;
     const Tensor keep = Tensor::zeros(DType::boolean, {1, H, n, blocks});
     const auto G = keys.extent(2), D = keys.extent(3);
     Tensor gate;
@@ -55,7 +59,8 @@ struct Moba : Mechanism {
         const float* score = gate.data<float>() + (h * n + i) * whole;
         past.resize(std::size_t(own));
         for (std::int64_t b = 0; b < own; ++b) past[std::size_t(b)] = b;
-        std::partial_sort(past.begin(), past.begin() + count, past.end(), [&](auto a, auto b) { return score[a] > score[b] || (score[a] == score[b] && a < b); });
+        std::partial_sort(past.begin(), past.begin() + count, past.end(),
+                          [&](auto a, auto b) { return score[a] > score[b] || (score[a] == score[b] && a < b); });
         for (std::int64_t b = 0; b < count; ++b) row[past[std::size_t(b)]] = 1;
       }
     return keep;

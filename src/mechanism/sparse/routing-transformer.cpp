@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Routing Transformer (Roy et al., 2021): every centroid of a head takes the queries and the keys nearest to it (L2-normalised), which attend
-// to each other; a query taken by several clusters gets the mean of its results, one taken by none 0.
+// Routing Transformer (Roy et al., 2021): every centroid of a head takes the queries and the keys nearest to it (L2-normalised), which
+// attend to each other; a query taken by several clusters gets the mean of its results, one taken by none 0.
 //   module=SelfAttention: the first heads are local (own chunk and the one before, causal, rotary), the others route
 #include <algorithm>
 #include <cmath>
@@ -31,7 +31,8 @@ struct RoutingTransformer : Mechanism {
     d.param("num_heads", num_heads, "H").least(1).computed("from q");
     d.param("head_dim", head_dim, "D").least(1).computed("from q");
     d.param("causal", causal, "keys at or before the query");
-    d.param("shared_qk", shared_qk, "keys are the queries, L2-normalised, and a token sees itself only where it must").computed("true with module");
+    d.param("shared_qk", shared_qk, "keys are the queries, L2-normalised, and a token sees itself only where it must")
+        .computed("true with module");
     d.param("num_mem_kv", num_mem_kv, "learned keys a cluster; at least 1 if causal and not shared_qk").least(0);
     d.param("receives_context", receives_context, "keys are of another sequence");
     d.param("module", module, "the attention layer of the model").one_of({"SelfAttention"}).computed("none: q, k, v are given");
@@ -48,14 +49,20 @@ struct RoutingTransformer : Mechanism {
     d.input("x", x, "B N C", "tokens").when(whole, "module");
     d.input("context", context, "B M C", "tokens that keys are made of").when(whole && receives_context, "module and receives_context");
     const std::string prefix = whole ? "global_attn." : "", sizes = std::string(whole ? "heads-local_attn_heads" : "H") + " c";
-    const std::string width = whole ? dim_head ? "dim_head" : "C//heads" : "D", memory = sizes + " " + std::to_string(memories()) + " " + width;
-    d.weight(prefix + "kmeans.means", means, (num_clusters ? (whole ? "heads-local_attn_heads num_clusters " : "H num_clusters ")
-                                              : whole && max_seq_len ? "heads-local_attn_heads max_seq_len//window_size " : sizes + " ") + width)
-        .when(global, "a head that routes").no_gradient();
+    const std::string width = whole ? dim_head ? "dim_head" : "C//heads" : "D",
+                      memory = sizes + " " + std::to_string(memories()) + " " + width;
+    d.weight(prefix + "kmeans.means", means,
+             (num_clusters           ? (whole ? "heads-local_attn_heads num_clusters " : "H num_clusters ")
+              : whole && max_seq_len ? "heads-local_attn_heads max_seq_len//window_size "
+                                     : sizes + " ") +
+                 width)
+        .when(global, "a head that routes")
+        .no_gradient();
     d.weight(prefix + "mem_key", mem_key, memory).when(global, "a head that routes").required = memories() > 0;
     d.weight(prefix + "mem_value", mem_value, memory).when(global, "a head that routes").required = memories() > 0;
     d.ignore(prefix + "kmeans.initted");
-    const std::string own = dim_head ? "dim_head" : "(C//heads)", routed = "(heads-local_attn_heads)*" + own, local = "3*local_attn_heads*" + own;
+    const std::string own = dim_head ? "dim_head" : "(C//heads)", routed = "(heads-local_attn_heads)*" + own,
+                      local = "3*local_attn_heads*" + own;
     d.weight("local_to_qkv.weight", local_weight, local + " C").when(whole && local_attn_heads > 0, "local_attn_heads");
     d.weight("local_to_qkv.bias", local_bias, local).when(whole && local_attn_heads > 0, "local_attn_heads");
     d.weight("to_q.weight", to_q, routed + " C").when(whole, "module");
@@ -65,17 +72,14 @@ struct RoutingTransformer : Mechanism {
     d.output("out", out, whole ? "B N C" : "B N H D");
   }
 
-  static Tensor unit(const Ops& ops, const Tensor& t) {
-    return ops.mul(t, ops.rsqrt(ops.maximum(ops.sum(ops.square(t), {-1}, true), ops.full({}, 1e-24f))));
-  }
-
   /// The tokens nearest to each centroid: positions (B, c, window, H), and their rows in (B N H).
   struct Chosen {
     Tensor positions, rows;
   };
   Chosen choose(const Ops& ops, const Tensor& tokens, std::int64_t window) const {
     const auto B = tokens.extent(0), N = tokens.extent(1), H = tokens.extent(2), c = means.extent(1);
-    const Tensor near = ops.matmul(unit(ops, ops.no_gradient(tokens, "choice of a cluster")).permute({0, 2, 1, 3}), means.transpose(1, 2));
+    const Tensor near =
+        ops.matmul(ops.l2_normalise(ops.no_gradient(tokens, "choice of a cluster"), -1).permute({0, 2, 1, 3}), means.transpose(1, 2));
     const Tensor best = ops.topk(near, window, 2).second.permute({0, 3, 2, 1}).dense();
     Tensor rows(DType::i64, {best.count()});
     for (std::int64_t n = 0; n < best.count(); ++n)
@@ -85,14 +89,17 @@ struct RoutingTransformer : Mechanism {
 
   /// (B, N, H, D): the heads that route.
   Tensor route(const Ops& ops, const Tensor& queries, Tensor keys, const Tensor& values) const {
-    const auto B = queries.extent(0), N = queries.extent(1), H = queries.extent(2), D = queries.extent(3), M = keys.extent(1), c = means.extent(1);
-    const auto window = std::min(window_size, N), taken = std::min(receives_context ? context_window_size.value_or(window_size) : window_size, M);
+    const auto B = queries.extent(0), N = queries.extent(1), H = queries.extent(2), D = queries.extent(3), M = keys.extent(1),
+               c = means.extent(1);
+    const auto window = std::min(window_size, N),
+               taken = std::min(receives_context ? context_window_size.value_or(window_size) : window_size, M);
     const bool same = shared() && !receives_context;
     if (same && M != N) fail("input k", std::to_string(N) + " keys with shared_qk", std::to_string(M));
     const Chosen from = choose(ops, queries, window), to = same ? from : choose(ops, keys, taken);
-    if (same) keys = unit(ops, keys);
+    if (same) keys = ops.l2_normalise(keys, -1);
     const auto pick = [&](const Tensor& t, const Chosen& chosen) {
-      return ops.index_select(t.reshape({t.extent(0) * t.extent(1) * H, D}), 0, chosen.rows).reshape({B * c, chosen.positions.extent(2), H, D});
+      return ops.index_select(t.reshape({t.extent(0) * t.extent(1) * H, D}), 0, chosen.rows)
+          .reshape({B * c, chosen.positions.extent(2), H, D});
     };
     const auto m = memories();
     const auto with_memory = [&](const Tensor& t, const Tensor& memory) {
@@ -102,7 +109,8 @@ struct RoutingTransformer : Mechanism {
     ScoreTerms terms;
     if (causal || shared()) terms.bias = places(from.positions, to.positions, m);
     AttendOptions o;
-    const Tensor got = ops.attend(pick(queries, from), with_memory(pick(keys, to), mem_key), with_memory(pick(values, to), mem_value), o, 0, terms).out;
+    const Tensor got =
+        ops.attend(pick(queries, from), with_memory(pick(keys, to), mem_key), with_memory(pick(values, to), mem_value), o, 0, terms).out;
     const Tensor sums = ops.index_add(got.reshape({B * c * window * H, D}), 0, from.rows, B * N * H);
     const Tensor counts = ops.index_add(ops.full({B * c * window * H, 1}, 1), 0, from.rows, B * N * H);
     return ops.div(sums, ops.shift(counts, 1e-5f)).reshape({B, N, H, D});
@@ -124,8 +132,10 @@ struct RoutingTransformer : Mechanism {
 
   /// (B, N, local heads, D): own chunk and the one before.
   Tensor near(const Ops& ops, std::int64_t D) const {
-    const auto N = x.extent(1), chunk = local_attn_window_size.value_or(std::max<std::int64_t>(1, window_size / 2)), blocks = (N + chunk - 1) / chunk;
-    const auto parts = ops.split(ops.linear(x, local_weight, local_bias), 2, {local_attn_heads * D, local_attn_heads * D, local_attn_heads * D});
+    const auto N = x.extent(1), chunk = local_attn_window_size.value_or(std::max<std::int64_t>(1, window_size / 2)),
+               blocks = (N + chunk - 1) / chunk;
+    const auto parts =
+        ops.split(ops.linear(x, local_weight, local_bias), 2, {local_attn_heads * D, local_attn_heads * D, local_attn_heads * D});
     Tensor a = split_heads(parts[0], local_attn_heads), b = split_heads(parts[1], local_attn_heads);
     if (rel_pos_emb) {
       Tensor cos(DType::f32, {N, D / 2}), sin(DType::f32, {N, D / 2});
@@ -151,13 +161,16 @@ struct RoutingTransformer : Mechanism {
       return;
     }
     const auto D = dim_head.value_or(x.extent(2) / heads), routed = heads - local_attn_heads;
-    if (receives_context && local_attn_heads > 0) fail("parameter local_attn_heads", "0 with receives_context", std::to_string(local_attn_heads));
+    if (receives_context && local_attn_heads > 0)
+      fail("parameter local_attn_heads", "0 with receives_context", std::to_string(local_attn_heads));
     std::vector<Tensor> parts;
     if (local_attn_heads > 0) parts.push_back(near(ops, D));
     if (routed > 0) {
       const Tensor& from = receives_context ? context : x;
       const Tensor queries = split_heads(ops.linear(x, to_q), routed), values = split_heads(ops.linear(from, to_v), routed);
-      const Tensor keys = !shared() ? split_heads(ops.linear(from, to_k), routed) : receives_context ? split_heads(ops.linear(from, to_q), routed) : queries;
+      const Tensor keys = !shared()          ? split_heads(ops.linear(from, to_k), routed)
+                          : receives_context ? split_heads(ops.linear(from, to_q), routed)
+                                             : queries;
       parts.push_back(route(ops, queries, keys, values));
     }
     out = ops.linear(join_heads(ops.concat(parts, 2)), to_out);
