@@ -33,7 +33,10 @@ bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-void check_dtype(const std::string& label, DType wanted, DType given) {
+/// Numbers that have no gradient may come as integers or masks.
+void check_dtype(const std::string& label, const TensorEntry& entry, DType given) {
+  const DType wanted = entry.dtype;
+  if (wanted == DType::f32 && !entry.gradient) return;
   const bool mask = wanted == DType::boolean && given == DType::u8;
   if (wanted == DType::f32 ? !is_float(given) : given != wanted && !mask) fail(label, std::string("dtype ") + name_of(wanted), name_of(given));
 }
@@ -63,7 +66,7 @@ void take(Declaration& d, Role role, const Tensors& given, Symbols& symbols) {
   const auto set = [&](const TensorEntry& entry, const std::string& name, const Tensor& tensor, Tensor& member) {
     const std::string label = std::string(role_name(role)) + " " + name;
     if (!tensor.defined()) fail(label, "a tensor of shape (" + entry.shape + ")", "none");
-    check_dtype(label, entry.dtype, tensor.dtype());
+    check_dtype(label, entry, tensor.dtype());
     match(label, entry.shape, tensor.shape(), symbols);
     if (entry.dtype == DType::boolean) {  // any byte but 0 is true
       member = Tensor(DType::boolean, tensor.shape());

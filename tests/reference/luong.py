@@ -36,7 +36,7 @@ def luong(p, i, w):
                 s = torch.tanh(w["linear_query.weight"] @ q + w["linear_query.bias"] + m @ w["linear_context.weight"].T) @ w["v.weight"][0]
             seen = list(range(n))
             if local:
-                at = i["positions"][b, t] if local == "local-m" else \
+                at = i["positions"].expand(B, T)[b, t].double() if local == "local-m" else \
                     n * torch.sigmoid(w["vp.weight"][0] @ torch.tanh(w["Wp.weight"] @ q + w["Wp.bias"]) + w["vp.bias"][0])
                 places.append(at.double())
                 seen = [j for j in seen if abs(j - math.floor(at.item())) <= D]
@@ -81,6 +81,7 @@ run("luong", luong, [
                                                            v__weight=(1, d), linear_out__weight=(d, 2 * d), linear_out__bias=(d,))),
     ("location", {"attn_type": "location", "max_seq_len": 12}, io(4, de=6), W(4, attn_score__W__weight=(12, d))),
     ("local-m", {"attn_type": "general", "local": "local-m", "D": 2}, io(5, de=6, positions=np.array([[0., 3, 7, 8], [1, 2, 3, 4]], np.float32)), W(5, attn_score__W__weight=(d, 6))),
+    ("local-m-steps", {"attn_type": "dot", "local": "local-m", "D": 1}, io(8, positions=np.array([0, 2, 5, 8])), {}),
     ("local-p", {"attn_type": "concat", "local": "local-p", "D": 3}, io(6, de=6),
      W(6, attn_score__W__weight=(7, 6 + d), attn_score__v__weight=(1, 7), Wp__weight=(5, d), Wp__bias=(5,), vp__weight=(1, 5), vp__bias=(1,))),
     ("local-p-dot", {"attn_type": "dot", "local": "local-p", "D": 2}, io(7), W(7, Wp__weight=(5, d), Wp__bias=(5,), vp__weight=(1, 5), vp__bias=(1,))),

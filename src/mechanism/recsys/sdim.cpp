@@ -21,7 +21,7 @@ struct Sdim : Mechanism {
     d.param("tau", tau, "the paper's name of hash_bits").least(1).computed("hash_bits");
     d.input("q", q, "B d", "target");
     d.input("sequence", sequence, "B L d", "behaviours");
-    d.input("mask", mask, "B L", "1 where a behaviour is valid").optional();
+    d.input("mask", mask, "B L", "1 where a behaviour is valid").optional().no_gradient();
     d.weight("random_rotations", rotations, "1 d num_hashes hash_bits").init(Init::normal).no_gradient();
     d.output("out", out, "B d");
     d.output("hits", hits, "B num_hashes L", "1 where a valid behaviour shares the target's bucket");

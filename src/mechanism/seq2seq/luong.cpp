@@ -33,7 +33,10 @@ struct Luong : Mechanism {
     d.input("query", query, "B T d", "decoder states");
     d.input("memory", memory, "B S de", "encoder states");
     d.input("memory_lengths", memory_lengths, "B", "states of each sequence").of(DType::i64).optional();
-    d.input("positions", given, "B T", "the middle of the window").when(local && !predictive, "local=local-m");
+    d.input("positions", given, "*places", "T or B T: the middle of the window; t where absent")
+        .when(local && !predictive, "local=local-m")
+        .optional()
+        .no_gradient();
     d.weight("linear_in.weight", linear_in, "de d").when(opennmt && attn_type == "general", "attn_type=general");
     d.weight("linear_context.weight", context_w, "d de").when(opennmt && mlp, "attn_type=mlp");
     d.weight("linear_query.weight", query_w, "d d").when(opennmt && mlp, "attn_type=mlp");
@@ -84,6 +87,13 @@ struct Luong : Mechanism {
     return length;
   }
 
+  /// (B, T, 1): the given positions, or each step's own.
+  Tensor middles(const Ops& ops, std::int64_t B, std::int64_t T) const {
+    const Tensor all = given.defined() ? given : ops.arange(0, T).to(DType::f32);
+    if (all.shape() != Shape{T} && all.shape() != Shape{B, T}) fail("input positions", Shape{T}.text() + " or " + Shape{B, T}.text(), all.shape().text());
+    return all.reshape({all.rank() == 1 ? 1 : B, T, 1}).broadcast({B, T, 1});
+  }
+
   void run(Ops& ops) override {
     const auto B = query.extent(0), T = query.extent(1), S = memory.extent(1);
     const Tensor none = ops.full({}, -std::numeric_limits<float>::infinity());
@@ -91,7 +101,7 @@ struct Luong : Mechanism {
     if (memory_lengths.defined()) score = ops.where(before_lengths(memory_lengths, S), score, none);
     if (local) {
       at = *local == "local-p" ? ops.mul(ops.sigmoid(ops.linear(ops.tanh(ops.linear(query, wp_w, wp_b)), vp_w, vp_b)), lengths())
-                               : given.to(DType::f32).reshape({B, T, 1});
+                               : middles(ops, B, T);
       positions = at.reshape({B, T});
       const Tensor window(DType::boolean, {B, T, S}), still = ops.no_gradient(at, "choice of a window").dense();
       for (std::int64_t n = 0; n < B * T; ++n)
