@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
-#include "ops/lanes.h"
 #include "heed/ops.h"
+#include "kernel/elementwise.h"
+#include "ops/lanes.h"
 
 namespace heed {
 inline namespace v0 {
@@ -11,7 +12,7 @@ using namespace heed::ops;
 namespace {
 
 /// (x - mean) / sqrt(mean square + epsilon) weight + bias over the last axis; the mean only when `centred`.
-Tensor normalise(int threads, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon, bool centred) {
+Tensor normalise(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon, bool centred) {
   need(x, DType::f32, "x");
   if (x.rank() < 1) fail("x", "rank 1 or more", x.shape().text());
   const std::int64_t wide = x.extent(-1);
@@ -24,23 +25,14 @@ Tensor normalise(int threads, const Tensor& x, const Tensor& weight, const Tenso
   const Tensor gain = vector(weight, "weight"), offset = vector(bias, "bias"), from = x.dense();
   Tensor out(DType::f32, x.shape());
   if (x.count() == 0) return out;
-  pieces(threads, x.count() / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
+  const auto& loops = kernel::elements_of(context.isa);
+  const float *factors = gain.defined() ? gain.raw<float>() : nullptr, *terms = offset.defined() ? offset.raw<float>() : nullptr;
+  pieces(context.threads, x.count() / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const float* v = from.raw<float>() + row * wide;
-      float* to = out.raw<float>() + row * wide;
-      double mean = 0, square = 0;
-      if (centred) {
-        for (std::int64_t i = 0; i < wide; ++i) mean += v[i];
-        mean /= double(wide);
-      }
-      for (std::int64_t i = 0; i < wide; ++i) square += (v[i] - mean) * (v[i] - mean);
-      const double factor = 1 / std::sqrt(square / double(wide) + epsilon);
-      for (std::int64_t i = 0; i < wide; ++i) {
-        double value = (v[i] - mean) * factor;
-        if (gain.defined()) value *= gain.raw<float>()[i];
-        if (offset.defined()) value += offset.raw<float>()[i];
-        to[i] = float(value);
-      }
+      const double mean = centred ? loops.sum(v, wide) / double(wide) : 0;
+      const double factor = 1 / std::sqrt(loops.squares(v, wide, mean) / double(wide) + epsilon);
+      loops.normalise(v, wide, mean, factor, factors, terms, out.raw<float>() + row * wide);
     }
   });
   return out;
@@ -70,12 +62,12 @@ std::vector<Tensor> pull_norm(const Pull& p, const Tensor& x, const Tensor& weig
 }  // namespace
 
 Tensor Ops::layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon) const {
-  return record("layer_norm", normalise(context_.threads, x, weight, bias, epsilon, true), {&x, &weight, &bias},
+  return record("layer_norm", normalise(context_, x, weight, bias, epsilon, true), {&x, &weight, &bias},
                 [x, weight, s = bias.shape(), epsilon](const Pull& p) { return pull_norm(p, x, weight, s, epsilon, true); });
 }
 
 Tensor Ops::rms_norm(const Tensor& x, const Tensor& weight, float epsilon) const {
-  return record("rms_norm", normalise(context_.threads, x, weight, {}, epsilon, false), {&x, &weight},
+  return record("rms_norm", normalise(context_, x, weight, {}, epsilon, false), {&x, &weight},
                 [x, weight, epsilon](const Pull& p) { return pull_norm(p, x, weight, {}, epsilon, false); });
 }
 

@@ -3,8 +3,9 @@
 #include <cmath>
 #include <limits>
 
-#include "ops/lanes.h"
 #include "heed/ops.h"
+#include "kernel/elementwise.h"
+#include "ops/lanes.h"
 
 namespace heed {
 inline namespace v0 {
@@ -57,24 +58,56 @@ Tensor along(int threads, const Tensor& x, int axis, F&& body) {
   return out.transpose(axis, x.rank() - 1).dense();
 }
 
-float largest(const float* x, std::int64_t n) {
-  float best = -infinity;
-  for (std::int64_t i = 0; i < n; ++i) best = x[i] > best || x[i] != x[i] ? x[i] : best;
-  return best;
-}
-
-float log_sum(const float* x, std::int64_t n) {
-  const float top = largest(x, n);
+/// The logarithm of the sum of exponentials.
+float log_sum(const kernel::ElementTable& loops, const float* x, std::int64_t n) {
+  const float top = loops.largest(x, n);
   if (std::isinf(top)) return top;
   double total = 0;
-  for (std::int64_t i = 0; i < n; ++i) total += std::exp(x[i] - top);
+  float room[1024];
+  for (std::int64_t i = 0; i < n; i += 1024) total += loops.exp_sum(x + i, std::min<std::int64_t>(1024, n - i), top, room);
   return float(top + std::log(total));
 }
 
-double total_of(const float* x, std::int64_t n) {
-  double total = 0;
-  for (std::int64_t i = 0; i < n; ++i) total += x[i];
-  return total;
+/// Sums over axes that are neighbours and not the last, times `factor`: rows added to rows, no copy.
+Tensor sum_rows(const Context& context, const Tensor& x, const Shape& shape, int first, int axes, double factor) {
+  const Tensor from = x.with_origin(nullptr).dense();
+  std::int64_t outer = 1, extent = 1, inner = 1;
+  for (int i = 0; i < x.rank(); ++i) (i < first ? outer : i < first + axes ? extent : inner) *= x.extent(i);
+  Tensor out(DType::f32, shape);
+  constexpr std::int64_t block = 256;
+  const std::int64_t blocks = (inner + block - 1) / block;
+  pieces(context.threads, outer * blocks, 65536 / std::max<std::int64_t>(1, extent * std::min(inner, block)), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t job = begin; job < end; ++job) {
+      const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, inner - c);
+      double sums[block] = {};
+      kernel::elements_of(context.isa).add_rows(from.raw<float>() + o * extent * inner + c, extent, inner, wide, sums);
+      for (std::int64_t i = 0; i < wide; ++i) out.raw<float>()[o * inner + c + i] = float(sums[i] * factor);
+    }
+  });
+  return out;
+}
+
+/// The sum over axes times `factor`.
+Tensor summed(const Context& context, const Tensor& x, const std::vector<int>& axes, bool keepdim, bool mean) {
+  need(x, DType::f32, "x");
+  int first = x.rank(), last = -1, count = 0;
+  std::vector<bool> gone(std::size_t(x.rank()), false);
+  std::vector<std::int64_t> extents = x.shape().vector();
+  std::int64_t length = 1;
+  for (const int axis : axes) {
+    const int i = axis_of(axis, x.rank());
+    first = std::min(first, i), last = std::max(last, i), count += !gone[std::size_t(i)];
+    gone[std::size_t(i)] = true;
+    length *= x.extent(i);
+  }
+  const double factor = mean ? 1 / double(length) : 1;
+  if (count && last - first + 1 == int(axes.size()) && count == int(axes.size()) && last < x.rank() - 1 && x.raw_view().contiguous() && x.count()) {
+    if (keepdim) std::fill(extents.begin() + first, extents.begin() + last + 1, 1);
+    else extents.erase(extents.begin() + first, extents.begin() + last + 1);
+    return sum_rows(context, x, Shape(extents), first, count, factor);
+  }
+  const auto& loops = kernel::elements_of(context.isa);
+  return reduce(context.threads, x, axes, keepdim, [&](const float* v, std::int64_t n) { return float(loops.sum(v, n) * factor); });
 }
 
 void some(std::int64_t n, const Tensor& x) {
@@ -103,7 +136,7 @@ std::vector<Tensor> pull_extreme(const Pull& p, const Tensor& x, const std::vect
 }  // namespace
 
 Tensor Ops::sum(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
-  return record("sum", reduce(context_.threads, x, axes, keepdim, [](const float* v, std::int64_t n) { return float(total_of(v, n)); }), {&x},
+  return record("sum", summed(context_, x, axes, keepdim, false), {&x},
                 [s = x.shape(), axes](const Pull& p) -> std::vector<Tensor> { return {spread(p.gradient(), s, axes)}; });
 }
 
@@ -120,7 +153,7 @@ Tensor Ops::sum_to(const Tensor& x, const Shape& shape) const {
 }
 
 Tensor Ops::mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
-  const Tensor out = reduce(context_.threads, x, axes, keepdim, [](const float* v, std::int64_t n) { return float(total_of(v, n) / double(n)); });
+  const Tensor out = summed(context_, x, axes, keepdim, true);
   return record("mean", out, {&x}, [s = x.shape(), axes, n = double(x.count()) / double(out.count())](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.scale(spread(p.gradient(), s, axes), float(1 / n))};
   });
@@ -129,7 +162,7 @@ Tensor Ops::mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) co
 Tensor Ops::max(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
   return record("max", reduce(context_.threads, x, axes, keepdim, [&](const float* v, std::int64_t n) {
     some(n, x);
-    return largest(v, n);
+    return kernel::elements_of(context_.isa).largest(v, n);
   }), {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
 }
 
@@ -166,12 +199,11 @@ Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
 }
 
 Tensor Ops::softmax(const Tensor& x, int axis) const {
-  const Tensor out = along(context_.threads, x, axis, [](const float* v, float* to, std::int64_t n) {
-    const float top = largest(v, n);
-    double total = 0;
-    for (std::int64_t i = 0; i < n; ++i) total += to[i] = top == -infinity ? 0.0f : std::exp(v[i] - top);
-    const float factor = total == 0 ? 0.0f : float(1 / total);
-    for (std::int64_t i = 0; i < n; ++i) to[i] *= factor;
+  const Tensor out = along(context_.threads, x, axis, [&loops = kernel::elements_of(context_.isa)](const float* v, float* to, std::int64_t n) {
+    const float top = loops.largest(v, n);
+    if (top == -infinity) return void(std::fill_n(to, n, 0.0f));
+    const float factor = float(1 / loops.exp_sum(v, n, top, to));
+    loops.mul(to, 1, &factor, 0, n, to);
   });
   return record("softmax", out, {&x}, [axis](const Pull& p) -> std::vector<Tensor> {
     const Tensor y = p.output(), gy = p.ops.mul(p.gradient(), y);
@@ -180,9 +212,10 @@ Tensor Ops::softmax(const Tensor& x, int axis) const {
 }
 
 Tensor Ops::log_softmax(const Tensor& x, int axis) const {
-  const Tensor out = along(context_.threads, x, axis, [](const float* v, float* to, std::int64_t n) {
-    const float total = log_sum(v, n);
-    for (std::int64_t i = 0; i < n; ++i) to[i] = v[i] == -infinity ? v[i] : v[i] - total;
+  const Tensor out = along(context_.threads, x, axis, [&loops = kernel::elements_of(context_.isa)](const float* v, float* to, std::int64_t n) {
+    const float total = log_sum(loops, v, n);
+    if (total == -infinity) return void(std::fill_n(to, n, -infinity));
+    loops.sub(v, 1, &total, 0, n, to);
   });
   return record("log_softmax", out, {&x}, [axis](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.sub(p.gradient(), p.ops.mul(p.ops.exp(p.output()), p.ops.sum(p.gradient(), {axis}, true)))};
@@ -190,7 +223,9 @@ Tensor Ops::log_softmax(const Tensor& x, int axis) const {
 }
 
 Tensor Ops::logsumexp(const Tensor& x, int axis, bool keepdim) const {
-  return record("logsumexp", reduce(context_.threads, x, {axis}, keepdim, log_sum), {&x}, [x, axis](const Pull& p) -> std::vector<Tensor> {
+  return record("logsumexp", reduce(context_.threads, x, {axis}, keepdim, [&loops = kernel::elements_of(context_.isa)](const float* v, std::int64_t n) {
+    return log_sum(loops, v, n);
+  }), {&x}, [x, axis](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.mul(spread(p.gradient(), x.shape(), {axis}), p.ops.softmax(x, axis))};
   });
 }

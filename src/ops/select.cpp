@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <numeric>
 
-#include "ops/lanes.h"
 #include "heed/ops.h"
+#include "kernel/elementwise.h"
+#include "ops/lanes.h"
 
 namespace heed {
 inline namespace v0 {
@@ -23,50 +26,72 @@ void need_any(const Tensor& tensor, const char* argument) {
 Tensor checked(const Tensor& index, std::int64_t limit) {
   need(index, DType::i64, "index");
   const Tensor dense = index.dense();
-  for (std::int64_t i = 0; i < index.count(); ++i) {
-    const std::int64_t value = dense.raw<std::int64_t>()[i];
-    if (value < 0 || value >= limit) fail("index", "0 to " + std::to_string(limit - 1), std::to_string(value));
-  }
+  const auto* at = dense.raw<std::int64_t>();
+  std::uint64_t highest = 0;  // a negative one is a large one here
+  for (std::int64_t i = 0; i < index.count(); ++i) highest = std::max(highest, std::uint64_t(at[i]));
+  if (index.count() != 0 && highest >= std::uint64_t(limit))
+    for (std::int64_t i = 0; i < index.count(); ++i)
+      if (at[i] < 0 || at[i] >= limit) fail("index", "0 to " + std::to_string(limit - 1), std::to_string(at[i]));
   return dense;
 }
 
 /// out[o, e, :] = x[o, source(e), :] with `extent` e.
 template <class F>
-Tensor pick(const Tensor& x, int axis, std::int64_t extent, F&& source) {
+Tensor pick(int threads, const Tensor& x, int axis, std::int64_t extent, F&& source) {
   const Tensor from = x.dense();
   const Lanes cut = lanes(x.shape(), axis);
   Tensor out(x.dtype(), with_axis(x.shape(), axis, extent));
   const std::size_t run = std::size_t(cut.inner) * size_of(x.dtype());
-  char* to = out.raw<char>();
-  if (run != 0)
-    for (std::int64_t o = 0; o < cut.outer; ++o)
-      for (std::int64_t e = 0; e < extent; ++e, to += run) std::memcpy(to, bytes(from) + std::size_t(o * cut.extent + source(e)) * run, run);
+  if (run == 0 || extent == 0) return out;
+  pieces(threads, cut.outer * extent, std::int64_t(65536 / run), [&](std::int64_t begin, std::int64_t end) {
+    char* to = out.raw<char>() + std::size_t(begin) * run;
+    for (std::int64_t row = begin; row < end; ++row, to += run)
+      std::memcpy(to, bytes(from) + std::size_t(row / extent * cut.extent + source(row % extent)) * run, run);
+  });
   return out;
 }
 
-/// Whether a comes before b; NaN counts as the largest.
-bool ahead(float a, float b, bool descending) {
-  const bool odd = a != a, other = b != b;
-  if (odd || other) return odd != other && odd == descending;
-  return descending ? a > b : a < b;
+/// Words whose order is that of the numbers, NaN above all and the two zeros alike; the place breaks ties, the lower one first.
+std::uint64_t word_of(float x, std::int64_t place, bool descending) {
+  std::uint32_t bits;
+  x = x != x ? std::numeric_limits<float>::quiet_NaN() : x + 0.0f;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits = bits >> 31 ? ~bits : bits | 0x80000000u;
+  return std::uint64_t(descending ? ~bits : bits) << 32 | std::uint32_t(place);
+}
+
+/// Sorts by bytes of the upper half, lowest first: the places are in order already. n words in each of words and room.
+void sort_words(std::vector<std::uint64_t>& words, std::vector<std::uint64_t>& room) {
+  for (int shift = 32; shift < 64; shift += 8) {
+    std::array<std::size_t, 257> begin{};
+    for (const auto word : words) ++begin[(word >> shift & 255) + 1];
+    for (std::size_t i = 1; i < 257; ++i) begin[i] += begin[i - 1];
+    for (const auto word : words) room[begin[word >> shift & 255]++] = word;
+    words.swap(room);
+  }
 }
 
 /// The first k indices of each lane in order, equals by lower index.
 Tensor ranked(int threads, const Tensor& x, int axis, std::int64_t k, bool descending) {
   const Tensor from = x.dense();
   const Lanes cut = lanes(x.shape(), axis);
+  if (cut.extent > std::int64_t{0xffffffff}) fail("x", "fewer than 2^32 numbers along the axis", x.shape().text());
   Tensor out(DType::i64, with_axis(x.shape(), axis, k));
   pieces(threads, cut.outer * cut.inner, 4096 / std::max<std::int64_t>(cut.extent, 1), [&](std::int64_t begin, std::int64_t end) {
-    std::vector<std::int64_t> order(std::size_t(cut.extent));
+    std::vector<std::uint64_t> words(std::size_t(cut.extent)), room(words.size());
     for (std::int64_t lane = begin; lane < end; ++lane) {
       const std::int64_t o = lane / cut.inner, i = lane % cut.inner;
       const float* v = from.raw<float>() + o * cut.extent * cut.inner + i;
-      std::iota(order.begin(), order.end(), std::int64_t(0));
-      std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](std::int64_t a, std::int64_t b) {
-        const float left = v[a * cut.inner], right = v[b * cut.inner];
-        return ahead(left, right, descending) || (!ahead(right, left, descending) && a < b);
-      });
-      for (std::int64_t e = 0; e < k; ++e) out.raw<std::int64_t>()[(o * k + e) * cut.inner + i] = order[std::size_t(e)];
+      for (std::int64_t e = 0; e < cut.extent; ++e) words[std::size_t(e)] = word_of(v[e * cut.inner], e, descending);
+      if (k > 64 && k > cut.extent / 16) {
+        sort_words(words, room);
+      } else if (k > 64) {
+        std::nth_element(words.begin(), words.begin() + k - 1, words.end());
+        std::sort(words.begin(), words.begin() + k);
+      } else {
+        std::partial_sort(words.begin(), words.begin() + k, words.end());
+      }
+      for (std::int64_t e = 0; e < k; ++e) out.raw<std::int64_t>()[(o * k + e) * cut.inner + i] = std::int64_t(words[std::size_t(e)] & 0xffffffff);
     }
   });
   return out;
@@ -141,7 +166,7 @@ Tensor Ops::repeat(const Tensor& x, int axis, std::int64_t times) const {
   need_any(x, "x");
   axis = axis_of(axis, x.rank());
   if (times < 0) fail("times", "0 or more", std::to_string(times));
-  const Tensor out = pick(x, axis, x.extent(axis) * times, [=](std::int64_t e) { return e / times; });
+  const Tensor out = pick(context_.threads, x, axis, x.extent(axis) * times, [=](std::int64_t e) { return e / times; });
   return record("repeat", out, {&x}, [s = x.shape(), axis, times](const Pull& p) -> std::vector<Tensor> {
     auto extents = s.vector();
     extents.insert(extents.begin() + axis + 1, times);
@@ -149,23 +174,80 @@ Tensor Ops::repeat(const Tensor& x, int axis, std::int64_t times) const {
   });
 }
 
+namespace {
+
+/// One index a row of `inner` elements, or (not rows) one an element; both dense.
+struct Places {
+  Tensor at;
+  bool rows;
+};
+
+/// The indices of gather and scatter_add over `shape`: those that do not depend on the axes behind `axis` stay one a row.
+Places places(const Tensor& index, const Shape& shape, int axis, std::int64_t limit) {
+  const Tensor at = checked(index, limit);
+  auto extents = shape.vector();
+  bool rows = index.rank() == shape.rank();
+  for (int i = axis + 1; rows && i < shape.rank(); ++i) rows = index.extent(i) == 1;
+  for (int i = axis + 1; rows && i < shape.rank(); ++i) extents[std::size_t(i)] = 1;
+  return {at.broadcast(Shape(extents)).dense(), rows};
+}
+
+/// Adds row (o, e) of x to row (o, place(o * extent + e)) of zeros, in the order of e; tasks share out lanes and columns.
+template <class F>
+Tensor add_rows(const Context& context, const Tensor& x, int axis, std::int64_t extent, F&& place) {
+  const Tensor from = x.dense();
+  Tensor out = Tensor::zeros(DType::f32, with_axis(x.shape(), axis, extent));
+  const Lanes cut = lanes(x.shape(), axis);
+  constexpr std::int64_t block = 256;
+  const std::int64_t blocks = (cut.inner + block - 1) / block;
+  const auto add = kernel::elements_of(context.isa).add;
+  pieces(context.threads, cut.outer * blocks, 16384 / std::max<std::int64_t>(1, cut.extent * std::min(cut.inner, block)), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t job = begin; job < end; ++job) {
+      const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, cut.inner - c);
+      for (std::int64_t e = 0; e < cut.extent; ++e) {
+        float* to = out.raw<float>() + (o * extent + place(o * cut.extent + e)) * cut.inner + c;
+        const float* row = from.raw<float>() + (o * cut.extent + e) * cut.inner + c;
+        if (wide == 1) *to += *row;
+        else add(to, 1, row, 1, wide, to);
+      }
+    }
+  });
+  return out;
+}
+
+}  // namespace
+
 Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
   need_any(x, "x");
   axis = axis_of(axis, x.rank());
   need(index, DType::i64, "index");
   if (index.rank() != x.rank()) fail("index", "rank " + std::to_string(x.rank()), index.shape().text());
   const Shape shape = with_axis(x.shape(), axis, index.extent(axis));
-  const Tensor at = checked(index, x.extent(axis)).broadcast(shape).dense(), from = x.dense();
+  const auto [at, rows] = places(index, shape, axis, x.extent(axis));
+  const Tensor from = x.dense();
   Tensor out(x.dtype(), shape);
   const Lanes cut = lanes(shape, axis);
-  const std::size_t unit = size_of(x.dtype());
-  std::int64_t next = 0;
-  for (std::int64_t o = 0; o < cut.outer; ++o)
-    for (std::int64_t e = 0; e < cut.extent; ++e)
-      for (std::int64_t i = 0; i < cut.inner; ++i, ++next)
-        std::memcpy(out.raw<char>() + std::size_t(next) * unit,
-                    bytes(from) + std::size_t((o * x.extent(axis) + at.raw<std::int64_t>()[next]) * cut.inner + i) * unit, unit);
-  return record("gather", out, {&x}, [at, axis, extent = x.extent(axis)](const Pull& p) -> std::vector<Tensor> {
+  const std::int64_t extent = x.extent(axis), *first = at.raw<std::int64_t>();
+  const auto copy = [&, by_rows = rows](auto unit) {
+    const auto* source = from.raw<decltype(unit)>();
+    auto* to = out.raw<decltype(unit)>();
+    pieces(context_.threads, cut.outer * cut.extent, 16384 / std::max<std::int64_t>(1, cut.inner), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t row = begin; row < end; ++row) {
+        const auto* lane = source + row / cut.extent * extent * cut.inner;
+        const std::int64_t* place = first + (by_rows ? row : row * cut.inner);
+        if (by_rows) std::copy_n(lane + *place * cut.inner, cut.inner, to + row * cut.inner);
+        else
+          for (std::int64_t i = 0; i < cut.inner; ++i) to[row * cut.inner + i] = lane[place[i] * cut.inner + i];
+      }
+    });
+  };
+  switch (size_of(x.dtype())) {
+    case 8: copy(std::uint64_t{}); break;
+    case 4: copy(std::uint32_t{}); break;
+    case 2: copy(std::uint16_t{}); break;
+    default: copy(std::uint8_t{});
+  }
+  return record("gather", out, {&x}, [at = at, axis, extent](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.scatter_add(p.gradient(), axis, at, extent)};
   });
 }
@@ -173,33 +255,28 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
 Tensor Ops::scatter_add(const Tensor& x, int axis, const Tensor& index, std::int64_t extent) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
-  const Tensor at = checked(index, extent).broadcast(x.shape()).dense(), from = x.dense();
+  const auto [at, rows] = places(index, x.shape(), axis, extent);
+  const std::int64_t* first = at.raw<std::int64_t>();
+  const auto derivative = [at = at, axis](const Pull& p) -> std::vector<Tensor> { return {p.ops.gather(p.gradient(), axis, at)}; };
+  if (rows) return record("scatter_add", add_rows(context_, x, axis, extent, [&](std::int64_t row) { return first[row]; }), {&x}, derivative);
+  const Tensor from = x.dense();
   Tensor out = Tensor::zeros(DType::f32, with_axis(x.shape(), axis, extent));
   const Lanes cut = lanes(x.shape(), axis);
   pieces(context_.threads, cut.outer, 16384 / std::max<std::int64_t>(1, cut.extent * cut.inner), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t o = begin; o < end; ++o)
       for (std::int64_t e = 0; e < cut.extent; ++e)
-        for (std::int64_t i = 0; i < cut.inner; ++i) {
-          const std::int64_t n = (o * cut.extent + e) * cut.inner + i;
-          out.raw<float>()[(o * extent + at.raw<std::int64_t>()[n]) * cut.inner + i] += from.raw<float>()[n];
-        }
+        for (std::int64_t i = 0, n = (o * cut.extent + e) * cut.inner; i < cut.inner; ++i, ++n)
+          out.raw<float>()[(o * extent + first[n]) * cut.inner + i] += from.raw<float>()[n];
   });
-  return record("scatter_add", out, {&x}, [at, axis](const Pull& p) -> std::vector<Tensor> { return {p.ops.gather(p.gradient(), axis, at)}; });
+  return record("scatter_add", out, {&x}, derivative);
 }
 
 Tensor Ops::index_add(const Tensor& x, int axis, const Tensor& index, std::int64_t extent) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
   if (index.shape() != Shape{x.extent(axis)}) fail("index", Shape{x.extent(axis)}.text(), index.shape().text());
-  const Tensor at = checked(index, extent), from = x.dense();
-  Tensor out = Tensor::zeros(DType::f32, with_axis(x.shape(), axis, extent));
-  const Lanes cut = lanes(x.shape(), axis);
-  for (std::int64_t o = 0; o < cut.outer; ++o)
-    for (std::int64_t e = 0; e < cut.extent; ++e) {
-      float* to = out.raw<float>() + (o * extent + at.raw<std::int64_t>()[e]) * cut.inner;
-      const float* add = from.raw<float>() + (o * cut.extent + e) * cut.inner;
-      for (std::int64_t i = 0; i < cut.inner; ++i) to[i] += add[i];
-    }
+  const Tensor at = checked(index, extent);
+  const Tensor out = add_rows(context_, x, axis, extent, [n = x.extent(axis), first = at.raw<std::int64_t>()](std::int64_t row) { return first[row % n]; });
   return record("index_add", out, {&x}, [at, axis](const Pull& p) -> std::vector<Tensor> { return {p.ops.index_select(p.gradient(), axis, at)}; });
 }
 
@@ -262,7 +339,7 @@ Tensor Ops::index_select(const Tensor& x, int axis, const Tensor& index) const {
   axis = axis_of(axis, x.rank());
   const Tensor at = checked(index, x.extent(axis));
   if (index.rank() != 1) fail("index", "rank 1", index.shape().text());
-  const Tensor out = pick(x, axis, index.count(), [&](std::int64_t e) { return at.raw<std::int64_t>()[e]; });
+  const Tensor out = pick(context_.threads, x, axis, index.count(), [&](std::int64_t e) { return at.raw<std::int64_t>()[e]; });
   return record("index_select", out, {&x}, [at, axis, extent = x.extent(axis)](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.index_add(p.gradient(), axis, at, extent)};
   });

@@ -127,7 +127,7 @@ def attention(name, seed, B, N, C, H, D, **params):
 
 run("titans", reference, [
     memory("heads", 1, 2, 13, 8, chunk_size=3, heads=2, dim_head=6, expansion_factor=2.0, qk_rmsnorm=True, post_rmsnorm=True),
-    memory("batches", 2, 1, 14, 6, chunk_size=2, batch_size=4, expansion_factor=1.5, momentum_order=2, default_step_transform_max_lr=0.2),
+    memory("batches", 2, 1, 14, 6, chunk_size=2, batch_size=4, expansion_factor=1.5, momentum_order=2, default_step_transform_max_lr=0.02),
     memory("no-residual", 3, 2, 9, 6, chunk_size=4, mem_model_norm_add_residual=False, momentum=False, depth=1),
     memory("pooled", 4, 1, 12, 6, chunk_size=4, attn_pool_chunks=True, depth=3, expansion_factor=2.0, max_grad_norm=0.5,
            default_step_transform_max_lr=0.1),
