@@ -2,127 +2,12 @@
 // attend_lists() and its gradients against loops in double and central differences, over random lists, strides and options.
 #include "heed/lists.h"
 
-#include <gtest/gtest.h>
-
-#include <cmath>
-#include <cstring>
-#include <limits>
-#include <random>
-
 #include "heed/attend.h"
-#include "heed/ops.h"
+#include "lists_problem.h"
 
 namespace heed {
 namespace {
-
-constexpr double inf = std::numeric_limits<double>::infinity();
-using Doubles = std::vector<double>;
-
-class Random {
- public:
-  explicit Random(unsigned seed) : engine_(seed) {}
-  std::int64_t whole(std::int64_t low, std::int64_t high) { return std::uniform_int_distribution<std::int64_t>(low, high)(engine_); }
-  bool chance(int percent) { return whole(1, 100) <= percent; }
-  /// Normal numbers; now and then with gaps between the elements of a row, or with the first two axes exchanged.
-  Tensor floats(const Shape& shape, DType dtype = DType::f32) {
-    auto extents = shape.vector();
-    const bool swap = chance(20), gaps = chance(20);
-    if (swap) std::swap(extents[0], extents[1]);
-    if (gaps) extents.back() *= 2;
-    Tensor t(DType::f32, Shape(extents));
-    for (std::int64_t i = 0; i < t.count(); ++i) t.data<float>()[i] = normal_(engine_);
-    t = t.to(dtype);
-    if (gaps) {
-      View view = t;
-      const int last = view.rank() - 1;
-      auto less = extents;
-      less.back() /= 2;
-      view.shape = Shape(less);
-      view.strides[std::size_t(last)] *= 2;
-      t = Tensor(view, std::make_shared<Tensor>(t));
-    }
-    return swap ? t.transpose(0, 1) : t;
-  }
-  std::mt19937& engine() { return engine_; }
-
- private:
-  std::mt19937 engine_;
-  std::normal_distribution<float> normal_;
-};
-
-Doubles values(const Tensor& t) {
-  if (!t.defined()) return {};
-  const Tensor dense = t.to(DType::f32);
-  return {dense.data<float>(), dense.data<float>() + dense.count()};
-}
-
-Tensor integers(const std::vector<std::int64_t>& list) {
-  Tensor t(DType::i64, {std::int64_t(list.size())});
-  if (!list.empty()) std::memcpy(t.data<void>(), list.data(), list.size() * sizeof(std::int64_t));
-  return t;
-}
-
-enum Input { q_, k_, v_, source_, target_, att_, bias_, features_, inputs_count };
-
-struct Problem {
-  std::int64_t N, M, H, G, D, W, rows;
-  Lists lists;
-  ListOptions options;
-  Tensor inputs[inputs_count];
-  bool per_head;
-
-  std::int64_t L() const { return per_head ? 1 : H; }
-  ListInputs views() const {
-    ListInputs in;
-    std::optional<View>* to[] = {&in.q, &in.k, &in.v, &in.source, &in.target, &in.att, &in.bias, &in.features};
-    for (int i = 0; i < inputs_count; ++i)
-      if (inputs[i].defined()) *to[i] = inputs[i].view();
-    return in;
-  }
-};
-
-Problem problem(Random& r, DType dtype = DType::f32, std::int64_t most = 9) {
-  Problem p;
-  p.N = r.whole(0, 6), p.M = r.whole(1, 7), p.G = r.whole(1, 3), p.H = p.G * r.whole(1, 3), p.D = r.whole(1, 40), p.W = r.whole(1, 140);
-  p.per_head = r.chance(40) && p.H > 1;
-  const std::int64_t heads = p.per_head ? p.H : 1;
-  std::vector<std::int64_t> offsets, index, edge;
-  for (std::int64_t h = 0; h < heads; ++h) {
-    offsets.push_back(std::int64_t(index.size()));
-    for (std::int64_t i = 0; i < p.N; ++i) {
-      for (std::int64_t n = r.chance(20) ? 0 : r.whole(0, most); n > 0; --n) index.push_back(r.whole(0, p.M - 1));
-      offsets.push_back(std::int64_t(index.size()));
-    }
-  }
-  p.rows = std::int64_t(index.size());
-  const bool named = r.chance(50);
-  if (named) {
-    p.rows += r.whole(0, 4);
-    for (std::int64_t e = 0; e < p.rows; ++e) edge.push_back(e);
-    std::shuffle(edge.begin(), edge.end(), r.engine());
-    edge.resize(index.size());
-  }
-  p.lists.offsets = integers(offsets);
-  if (p.per_head) p.lists.offsets = p.lists.offsets.reshape({p.H, p.N + 1});
-  p.lists.index = integers(index);
-  if (named) p.lists.edge = integers(edge), p.lists.rows = p.rows;
-
-  p.options.score = ListScore(r.whole(0, 3));
-  p.options.softmax = r.chance(70);
-  if (r.chance(50)) p.options.scale = 0.3f;
-  p.options.negative_slope = r.chance(50) ? 0.2f : 1.5f;
-  const ListScore s = p.options.score;
-  if (s == ListScore::dot || s == ListScore::leaky) {
-    p.inputs[q_] = r.floats({p.N, p.H, p.D}, dtype);
-    p.inputs[k_] = r.floats({p.M, p.G, p.D}, dtype);
-    if (r.chance(50)) p.inputs[features_] = r.floats({p.rows, p.L(), p.D});
-  }
-  if (s == ListScore::leaky) p.inputs[att_] = r.floats({p.H, p.D});
-  if (s == ListScore::additive) p.inputs[source_] = r.floats({p.M, p.H}), p.inputs[target_] = r.floats({p.N, p.H});
-  if (s == ListScore::edge || r.chance(50)) p.inputs[bias_] = r.floats({p.rows, p.L()});
-  p.inputs[v_] = r.floats({p.M, p.G, p.W}, dtype);
-  return p;
-}
+using namespace lists_test;
 
 struct Result {
   Doubles out, lse, weights;
@@ -178,18 +63,6 @@ Result reference(const Problem& p, const Doubles* in) {
       }
     }
   return r;
-}
-
-void expect_near(const Tensor& got, const Doubles& want, double tolerance, const std::string& what) {
-  const Doubles x = values(got);
-  ASSERT_EQ(x.size(), want.size()) << what;
-  double size = 1;
-  for (const double w : want)
-    if (std::isfinite(w)) size = std::max(size, std::abs(w));
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    if (x[i] == want[i]) continue;
-    ASSERT_NEAR(x[i], want[i], tolerance * size) << what << " at " << i;
-  }
 }
 
 struct Outputs {
@@ -425,108 +298,6 @@ TEST(Lists, RefusesWhatDoesNotFit) {
   EXPECT_EQ(message(in, good, out, additive), "q: expected none with this score, got [2, 4, 3]");
   EXPECT_THROW(lists_of_edges(integers({0, 0, 0, 4}).reshape({2, 2}), 4), Error);
   EXPECT_THROW(lists_of_table(integers({0, 3, -2, 1}).reshape({1, 2, 2}), 3), Error);
-}
-
-/// The fused op and its plain form: values, and gradients through the tape.
-TEST(ListOps, FusedEqualsPlain) {
-  Random r(6);
-  const Context context;
-  const Ops ops(context);
-  for (int round = 0; round < 150; ++round) {
-    const Problem p = problem(r);
-    if (p.N == 0) continue;
-    const unsigned extras = (p.options.softmax && r.chance(50) ? want_lse : 0u) | (r.chance(50) ? want_weights : 0u);
-    std::vector<Tensor> of;
-    ListTensors tensors;
-    Tensor* to[] = {&tensors.q, &tensors.k, &tensors.v, &tensors.source, &tensors.target, &tensors.att, &tensors.bias, &tensors.features};
-    for (int i = 0; i < inputs_count; ++i)
-      if (p.inputs[i].defined()) of.push_back(*to[i] = leaf(p.inputs[i]));
-    const Attended fused = ops.attend_lists(tensors, p.lists, p.options, extras),
-                   plain = ops.attend_lists_plain(tensors, p.lists, p.options, extras);
-    std::vector<Tensor> left, right, cotangents;
-    for (const auto& [a, b] : {std::pair{fused.out, plain.out}, {fused.lse, plain.lse}, {fused.weights, plain.weights}}) {
-      if (!a.defined()) continue;
-      expect_near(ops.no_gradient(a, "a test"), values(ops.no_gradient(b, "a test")), 1e-5, "value");
-      left.push_back(a), right.push_back(b), cotangents.push_back(r.floats(a.shape()));
-    }
-    const auto got = gradients(Ops(context, false), left, cotangents, of), want = gradients(Ops(context, false), right, cotangents, of);
-    for (std::size_t i = 0; i < of.size(); ++i) expect_near(got[i], values(want[i]), 1e-4, "gradient " + std::to_string(i));
-    if (HasFailure()) return;
-  }
-  const Problem p = problem(r);
-  ListTensors tensors{leaf(Tensor::of({1, 2}, {1, 1, 2})), Tensor::of({3, 4}, {1, 1, 2}), Tensor::of({1}, {1, 1, 1})};
-  const Lists lists{integers({0, 1}), integers({0}), {}, -1};
-  const auto twice = [&] {
-    ops.gradient(
-        [&](const Ops& o, const std::vector<Tensor>& x) {
-          ListTensors here = tensors;
-          here.v = x[0];
-          return o.sum(o.attend_lists(here, lists).out, {0, 1, 2});
-        },
-        {leaf(tensors.v)});
-  };
-  EXPECT_THROW(twice(), Error);
-}
-
-TEST(ListOps, SegmentsEqualLoops) {
-  Random r(7);
-  const Context context;
-  const Ops ops(context);
-  for (int round = 0; round < 60; ++round) {
-    const std::int64_t E = r.whole(0, 40), segments = r.whole(1, 6), inner = r.whole(1, 5);
-    const Tensor x = leaf(r.floats({E, inner})), d = r.floats({segments, inner}), d_edges = r.floats({E, inner});
-    std::vector<std::int64_t> ids;
-    for (std::int64_t e = 0; e < E; ++e) ids.push_back(r.whole(0, segments - 1));
-    const Tensor segment = integers(ids);
-    const Doubles in = values(ops.no_gradient(x, "a test")), by = values(d), by_edges = values(d_edges);
-    const auto at = [&](std::size_t e, std::int64_t i) { return e * std::size_t(inner) + std::size_t(i); };
-    Doubles sum(std::size_t(segments * inner)), mean(sum), top(sum.size(), -inf), weights(in.size()), d_sum(in.size()), d_mean(in.size()),
-        d_top(in.size()), d_weights(in.size());
-    for (std::int64_t i = 0; i < inner; ++i)
-      for (std::int64_t s = 0; s < segments; ++s) {
-        const std::size_t to = at(std::size_t(s), i);
-        double count = 0, total = 0, dot = 0;
-        for (std::size_t e = 0; e < ids.size(); ++e)
-          if (ids[e] == s) sum[to] += in[at(e, i)], top[to] = std::max(top[to], in[at(e, i)]), count += 1;
-        mean[to] = count > 0 ? sum[to] / count : 0;
-        for (std::size_t e = 0; e < ids.size(); ++e)
-          if (ids[e] == s) total += std::exp(in[at(e, i)] - top[to]);
-        for (std::size_t e = 0; e < ids.size(); ++e)
-          if (ids[e] == s) weights[at(e, i)] = std::exp(in[at(e, i)] - top[to]) / total, dot += weights[at(e, i)] * by_edges[at(e, i)];
-        for (std::size_t e = 0; e < ids.size(); ++e)
-          if (ids[e] == s) {
-            d_sum[at(e, i)] = by[to], d_mean[at(e, i)] = by[to] / count, d_top[at(e, i)] = in[at(e, i)] == top[to] ? by[to] : 0;
-            d_weights[at(e, i)] = weights[at(e, i)] * (by_edges[at(e, i)] - dot);
-          }
-      }
-    const auto check = [&](const Tensor& got, const Doubles& want, const Tensor& along, const Doubles& back, const char* what) {
-      expect_near(ops.no_gradient(got, "a test"), want, 1e-5, what);
-      expect_near(gradients(Ops(context, false), {got}, {along}, {x})[0], back, 1e-5, std::string("gradient of ") + what);
-    };
-    check(ops.segment_sum(x, segment, segments), sum, d, d_sum, "sum");
-    check(ops.segment_mean(x, segment, segments), mean, d, d_mean, "mean");
-    check(ops.segment_max(x, segment, segments), top, d, d_top, "max");
-    check(ops.segment_softmax(x, segment, segments), weights, d_edges, d_weights, "softmax");
-  }
-  EXPECT_THROW(ops.segment_sum(r.floats({2, 1}), integers({0, 3}), 3), Error);
-}
-
-/// Halves of the keys, and an empty part, merged: value and gradient of the whole.
-TEST(ListOps, MergeEqualsTheUnion) {
-  Random r(8);
-  const Context context;
-  const Ops ops(context);
-  const Tensor q = leaf(r.floats({2, 5, 4, 8})), k = leaf(r.floats({2, 9, 2, 8})), v = leaf(r.floats({2, 9, 2, 6})),
-               d = r.floats({2, 5, 4, 6}), d_lse = r.floats({2, 4, 5});
-  const auto part = [&](std::int64_t begin, std::int64_t count) {
-    return ops.attend(q, k.slice(1, begin, count), v.slice(1, begin, count), {}, want_lse);
-  };
-  const Attended whole = part(0, 9), merged = ops.merge(ops.merge(part(0, 4), part(4, 0)), part(4, 5));
-  expect_near(ops.no_gradient(merged.out, "a test"), values(ops.no_gradient(whole.out, "a test")), 1e-6, "out");
-  expect_near(ops.no_gradient(merged.lse, "a test"), values(ops.no_gradient(whole.lse, "a test")), 1e-6, "lse");
-  const auto back = [&](const Attended& a) { return gradients(Ops(context, false), {a.out, a.lse}, {d, d_lse}, {q, k, v}); };
-  const auto got = back(merged), want = back(whole);
-  for (std::size_t i = 0; i < 3; ++i) expect_near(got[i], values(want[i]), 1e-5, "gradient " + std::to_string(i));
 }
 
 }  // namespace

@@ -90,7 +90,8 @@ struct Luong : Mechanism {
   /// (B, T, 1): the given positions, or each step's own.
   Tensor middles(const Ops& ops, std::int64_t B, std::int64_t T) const {
     const Tensor all = given.defined() ? given : ops.arange(0, T).to(DType::f32);
-    if (all.shape() != Shape{T} && all.shape() != Shape{B, T}) fail("input positions", Shape{T}.text() + " or " + Shape{B, T}.text(), all.shape().text());
+    if (all.shape() != Shape{T} && all.shape() != Shape{B, T})
+      fail("input positions", Shape{T}.text() + " or " + Shape{B, T}.text(), all.shape().text());
     return all.reshape({all.rank() == 1 ? 1 : B, T, 1}).broadcast({B, T, 1});
   }
 
@@ -127,5 +128,4 @@ struct Luong : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(luong, Luong, "luong", "seq2seq", "module", 1,
-               "Effective Approaches to Attention-based Neural Machine Translation")
+HEED_MECHANISM(luong, Luong, "luong", "seq2seq", "module", 1, "Effective Approaches to Attention-based Neural Machine Translation")
