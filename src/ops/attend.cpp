@@ -2,7 +2,9 @@
 #include "heed/attend.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <memory>
 
 #include "heed/ops.h"
 #include "ops/lanes.h"
@@ -85,11 +87,31 @@ Tensor distances(const AttendOptions& o, const Sizes& s) {
   return table;
 }
 
+/// Options whose views are copied, so that they outlive the call.
+struct Kept {
+  explicit Kept(const AttendOptions& from) : options(from) {
+    const auto keep = [this](View& view) {
+      const Tensor own(view.dtype, view.shape);
+      const Tensor from = Tensor(view, std::make_shared<int>()).dense();
+      std::memcpy(own.raw<char>(), from.raw<char>(), std::size_t(own.count()) * size_of(view.dtype));
+      tensors.push_back(own);
+      view = own.raw_view();
+    };
+    if (options.mask) keep(*options.mask);
+    if (options.key_lengths) keep(*options.key_lengths);
+    if (options.query_lengths) keep(*options.query_lengths);
+    if (options.blocks) keep(options.blocks->keep);
+  }
+  AttendOptions options;
+  std::vector<Tensor> tensors;
+};
+
 }  // namespace
 
 Attended Ops::attend(const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options, unsigned extras,
                      const ScoreTerms& terms) const {
-  if (wanted({&q, &k, &v, &terms.bias, &terms.alibi_slopes, &terms.sink})) return attend_plain(q, k, v, options, extras, terms);
+  const std::vector<const Tensor*> inputs{&q, &k, &v, &terms.bias, &terms.alibi_slopes, &terms.sink};
+  const bool recorded = wanted(inputs), softmax_like = options.weighting == Weighting::softmax || options.weighting == Weighting::softmax_plus_one;
   const Sizes s = sizes_of(q, k, v);
   Attended result;
   AttendExtras into;
@@ -98,12 +120,49 @@ Attended Ops::attend(const Tensor& q, const Tensor& k, const Tensor& v, const At
     tensor = Tensor(DType::f32, shape);
     view = tensor.raw_view();
   };
+  const unsigned asked = extras;
+  if (recorded && softmax_like) extras |= want_lse;  // the derivative starts from it
   make(want_lse, {s.B, s.H, s.N}, result.lse, into.lse);
   make(want_row_max, {s.B, s.H, s.N}, result.row_max, into.row_max);
   make(want_column_sums, {s.B, s.H, s.M}, result.column_sums, into.column_sums);
   make(want_weights, {s.B, s.H, s.N, s.M}, result.weights, into.weights);
   result.out = Tensor(q.dtype(), {s.B, s.N, s.H, s.E});
   heed::attend(q.raw_view(), k.raw_view(), v.raw_view(), result.out, with_terms(options, terms), into, context_);
+  if (!recorded) return result;
+  const auto kept = std::make_shared<const Kept>(options);
+  const auto derivative = [q, k, v, terms, kept, asked, s, out = result.out, lse = result.lse](const Pull& p) -> std::vector<Tensor> {
+    const bool more = p.gradient(1).defined() || p.gradient(2).defined() || p.gradient(3).defined() || p.gradient(4).defined();
+    if (p.ops.recording() || more) {  // gradients of the extras, or a derivative to be differentiated: through the plain form
+      const Attended plain = Ops(p.ops.context()).attend_plain(q, k, v, kept->options, asked, terms);
+      std::vector<Tensor> from, along, of;
+      int place = 0;
+      for (const Tensor* output : {&plain.out, &plain.lse, &plain.row_max, &plain.column_sums, &plain.weights}) {
+        if (p.gradient(place).defined()) from.push_back(*output), along.push_back(p.gradient(place));
+        ++place;
+      }
+      for (const Tensor* input : {&q, &k, &v, &terms.bias, &terms.alibi_slopes, &terms.sink})
+        if (input->origin()) of.push_back(*input);
+      const auto found = gradients(p.ops, from, along, of);
+      std::vector<Tensor> back;
+      std::size_t next = 0;
+      for (const Tensor* input : {&q, &k, &v, &terms.bias, &terms.alibi_slopes, &terms.sink}) back.push_back(input->origin() ? found[next++] : Tensor());
+      return back;
+    }
+    std::vector<Tensor> back(6);
+    AttendGradients into;
+    const auto make = [&](int place, const Tensor& like, std::optional<View>& view) {
+      if (!p.wants(place)) return;
+      back[std::size_t(place)] = Tensor(DType::f32, like.shape());
+      view = back[std::size_t(place)].view();
+    };
+    make(0, q, into.q), make(1, k, into.k), make(2, v, into.v);
+    make(3, terms.bias, into.bias), make(4, terms.alibi_slopes, into.alibi_slopes), make(5, terms.sink, into.sink);
+    const Tensor g = p.gradient().dense(), rows = lse.defined() ? lse : Tensor::zeros(DType::f32, {s.B, s.H, s.N});
+    attend_backward(q.raw_view(), k.raw_view(), v.raw_view(), out.raw_view(), rows, g, into, with_terms(kept->options, terms), p.ops.context());
+    return back;
+  };
+  record("attend", {&result.out, &result.lse, &result.row_max, &result.column_sums, &result.weights}, inputs, derivative);
+  if (!(asked & want_lse)) result.lse = {};
   return result;
 }
 
