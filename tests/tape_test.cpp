@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "base/pool.h"
 #include "heed/catalogue.h"
 #include "heed/ops.h"
 
@@ -69,6 +70,17 @@ TEST(Tape, LongChainsAreTakenApartOneAfterTheOther) {
   Tensor y = x;
   for (int i = 0; i < 200000; ++i) y = ops.shift(y, 1e-6f);
   EXPECT_EQ(first(gradients(Ops(context, false), {y}, {ops.full({1}, 1)}, {x})[0]), 1);
+}
+
+TEST(Pool, ASecondCallAsksTheSystemForNothing) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer sees every block come and go";
+#endif
+  const Tensors qkv{{"q", Tensor::zeros(DType::f32, {1, 70, 2, 24})}, {"k", Tensor::zeros(DType::f32, {1, 90, 2, 24})}, {"v", Tensor::zeros(DType::f32, {1, 90, 2, 24})}};
+  run("qk-norm", qkv, {}, R"({"norm": "l2"})");
+  const auto before = base::pool_count().asked;
+  run("qk-norm", qkv, {}, R"({"norm": "l2"})");
+  EXPECT_EQ(base::pool_count().asked, before);
 }
 
 TEST(Tape, WrongUseIsNamed) {

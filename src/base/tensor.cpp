@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/float16.h"
+#include "base/pool.h"
 #include "heed/tensor.h"
 
 namespace heed {
@@ -79,9 +80,7 @@ View dense_view(void* data, DType dtype, const Shape& shape) {
 }
 
 Tensor::Tensor(DType dtype, const Shape& shape) {
-  const auto bytes = (std::size_t(shape.count()) * size_of(dtype) + 63) / 64 * 64 + 64;
-  owner_ = std::shared_ptr<void>(std::aligned_alloc(64, bytes), std::free);
-  if (!owner_) throw std::bad_alloc();
+  owner_ = base::allocate(std::size_t(shape.count()) * size_of(dtype));
   view_ = dense_view(owner_.get(), dtype, shape);
 }
 
