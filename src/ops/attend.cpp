@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heed/attend.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -87,6 +88,14 @@ Tensor distances(const AttendOptions& o, const Sizes& s) {
   return table;
 }
 
+/// Whether exp(score - lse) in f32 gives the weights back within 2^-24 * 512 = 3e-5: not for rows all of whose scores are huge, such as
+/// those that a bias of -1e4 hides as a whole.
+bool exact_enough(const Tensor& lse) {
+  if (!lse.defined()) return true;
+  const float* x = lse.raw<float>();
+  return std::none_of(x, x + lse.count(), [](float value) { return std::abs(value) > 512 && value != -infinity; });
+}
+
 /// Options whose views are copied, so that they outlive the call.
 struct Kept {
   explicit Kept(const AttendOptions& from) : options(from) {
@@ -132,7 +141,7 @@ Attended Ops::attend(const Tensor& q, const Tensor& k, const Tensor& v, const At
   const auto kept = std::make_shared<const Kept>(options);
   const auto derivative = [q, k, v, terms, kept, asked, s, out = result.out, lse = result.lse](const Pull& p) -> std::vector<Tensor> {
     const bool more = p.gradient(1).defined() || p.gradient(2).defined() || p.gradient(3).defined() || p.gradient(4).defined();
-    if (p.ops.recording() || more) {  // gradients of the extras, or a derivative to be differentiated: through the plain form
+    if (p.ops.recording() || more || !exact_enough(lse)) {  // also gradients of the extras, or a derivative to be differentiated
       const Attended plain = Ops(p.ops.context()).attend_plain(q, k, v, kept->options, asked, terms);
       std::vector<Tensor> from, along, of;
       int place = 0;

@@ -64,10 +64,9 @@ std::set<const Origin*> path(const std::vector<Tensor>& outputs, const std::vect
 }
 
 /// Whether the value depends on leaves other than these.
-bool reaches_beyond(const Tensor& value, const std::vector<Tensor>& leaves) {
+bool reaches_beyond(const Tensor& value, const std::vector<Tensor>& own_leaves) {
   std::set<const Origin*> seen;
-  for (const Tensor& x : leaves)
-    if (x.origin()->inputs.empty()) seen.insert(x.origin().get());
+  for (const Tensor& x : own_leaves) seen.insert(x.origin().get());
   std::vector<Node> open;
   if (value.origin() && seen.insert(value.origin().get()).second) open.push_back(value.origin());
   while (!open.empty()) {
@@ -130,11 +129,14 @@ Tensor Ops::straight_through(const Tensor& value, const Tensor& x) const {
 }
 
 std::vector<Tensor> Ops::gradient(const std::function<Tensor(const Ops&, const std::vector<Tensor>&)>& f, const std::vector<Tensor>& at) const {
-  std::vector<Tensor> here;
-  for (const Tensor& x : at) here.push_back(x.origin() ? x : leaf(x));
+  std::vector<Tensor> here, own_leaves;
+  for (const Tensor& x : at) {
+    here.push_back(x.origin() ? x : leaf(x));
+    if (!x.origin()) own_leaves.push_back(here.back());
+  }
   const Tensor value = f(Ops(context_, true), here);
   if (value.count() != 1) fail("f", "one number", value.shape().text());
-  const bool again = recording_ && reaches_beyond(value, here);
+  const bool again = recording_ && reaches_beyond(value, own_leaves);
   auto result = gradients(Ops(context_, again), {value}, {full(value.shape(), 1)}, here);
   if (!again)
     for (Tensor& g : result) g = g.with_origin(nullptr);
