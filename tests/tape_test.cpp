@@ -40,9 +40,9 @@ TEST(Tape, ViewsCarryTheirOrigin) {
   const Tensor x = leaf(Tensor::of({1, 2, 3, 4, 5, 6}, {2, 3}));
   // Each element's weight: how often it is read, times its factor.
   const Tensor y = x.transpose(0, 1).slice(0, 1, 2).reshape({4}).broadcast({3, 4}).dense();
-  const auto g = gradients(Ops(context, false), {y}, {ops.full({3, 4}, 2)}, {x});
+  const Tensor g = gradients(Ops(context, false), {y}, {ops.full({3, 4}, 2)}, {x})[0].dense();
   const std::vector<float> want{0, 6, 6, 0, 6, 6};
-  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(g[0].data<float>()[i], want[i]) << i;
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(g.data<float>()[i], want[i]) << i;
 }
 
 TEST(Tape, GradientsAccumulateAndCanBePlayedAgain) {
