@@ -154,6 +154,7 @@ Problem random_problem(Random& random, std::int64_t longest, bool strong) {
     for (std::int64_t i = 0; i < p.decay.count(); ++i) {
       float& g = p.decay.data<float>()[i];
       g = -size * std::abs(g);
+      if (!strong && random.chance(10)) g *= -0.1f;  // grows
       if (strong && random.chance(2)) g = -std::numeric_limits<float>::infinity();
     }
   }
