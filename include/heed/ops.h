@@ -49,6 +49,28 @@ struct ScanTerms {
   Tensor decay{}, beta{}, initial{}, initial_sum{}, lengths{};
 };
 
+/// What lies beyond the edge of an axis: zeros; mirrored without the edge; the edge; the other end.
+enum class PadMode : std::uint8_t { zeros, reflect, replicate, circular };
+
+enum class Resample : std::uint8_t { nearest, nearest_exact, linear, cubic };  ///< torch's; linear: bilinear, trilinear
+
+/// Lists have a value for each spatial axis, or one for all.
+struct ConvOptions {
+  std::vector<std::int64_t> stride{1}, padding{0}, dilation{1};
+  std::int64_t groups = 1;
+  bool transposed = false;                          ///< the gradient of conv with respect to its input, as an op
+  std::vector<std::int64_t> output_padding{0};      ///< of a transposed one: rows more at the end
+  PadMode padding_mode = PadMode::zeros;            ///< not of a transposed one
+  bool causal = false;                              ///< one spatial axis: pads (kernel - 1) dilation in front, nothing behind
+};
+
+struct PoolOptions {
+  std::vector<std::int64_t> kernel, stride{};       ///< no stride: the kernel
+  std::vector<std::int64_t> padding{0}, dilation{1};
+  bool ceil = false;                                ///< a last window may reach over the end
+  bool count_padding = true;                        ///< averages divide by the padded window's size
+};
+
 /// Every method checks dtypes and shapes, throws Error, and writes only into new storage. A result may share the storage
 /// of an argument (split). A negative axis counts from the end. Two tensors broadcast by numpy's rules.
 class Ops {
@@ -142,6 +164,43 @@ class Ops {
   /// x[B, N, H, D], cos and sin [N, R/2]: turns the pairs (i, i + R/2), interleaved (2i, 2i + 1), of the first R of D.
   Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin, bool interleaved = false) const;
 
+  // Maps: x[B, C, *spatial] with 1 to 3 spatial axes.
+  /// weight[O, C/groups, *kernel], bias[O] -> [B, O, *out]; transposed: weight[C, O/groups, *kernel].
+  Tensor conv(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& options = {}) const;
+  Tensor max_pool(const Tensor& x, const PoolOptions& options) const;   ///< the gradient goes to the first of equals
+  Tensor average_pool(const Tensor& x, const PoolOptions& options) const;
+  Tensor lse_pool(const Tensor& x, const PoolOptions& options) const;   ///< log-sum-exp of each window, padding left out
+  /// Window i of n over an axis of E: floor(i E / n) up to ceil((i + 1) E / n). One size for all axes or one each.
+  Tensor adaptive_max_pool(const Tensor& x, const std::vector<std::int64_t>& size) const;
+  Tensor adaptive_average_pool(const Tensor& x, const std::vector<std::int64_t>& size) const;
+  /// With the statistics given, mean[C] and variance[C], or (none given) those of x over all axes but C; weight[C], bias[C].
+  Tensor batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight = {}, const Tensor& bias = {},
+                    float epsilon = 1e-5f) const;
+  /// Mean and unbiased variance of x over all axes but C: what running statistics are made from.
+  std::pair<Tensor, Tensor> batch_statistics(const Tensor& x) const;
+  Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight = {}, const Tensor& bias = {}, float epsilon = 1e-5f) const;
+  Tensor instance_norm(const Tensor& x, const Tensor& weight = {}, const Tensor& bias = {}, float epsilon = 1e-5f) const;
+  /// To another size, one for all axes or one each. Corners aligned: first and last elements stand on each other.
+  Tensor resize(const Tensor& x, const std::vector<std::int64_t>& size, Resample mode, bool align_corners = false) const;
+  /// Values of x[B, C, H, W] at grid[B, h, w, 2] = (x, y), of x[B, C, D, H, W] at grid[B, d, h, w, 3] = (x, y, z); -1 and 1 are the
+  /// edges, or (corners aligned) the outer elements' centres. Modes nearest, linear and (two axes) cubic; edges zeros, replicate, reflect.
+  Tensor grid_sample(const Tensor& x, const Tensor& grid, Resample mode = Resample::linear, PadMode edges = PadMode::zeros,
+                     bool align_corners = false) const;
+  /// The same in smaller ops: the oracle of its value and its gradient.
+  Tensor grid_sample_plain(const Tensor& x, const Tensor& grid, Resample mode = Resample::linear, PadMode edges = PadMode::zeros,
+                           bool align_corners = false) const;
+  /// Windows as columns, [B, C * taps, places], zeros beyond the edges; ceil and count_padding are not used.
+  Tensor unfold(const Tensor& x, const PoolOptions& options) const;
+  /// The reverse: x[B, C * taps, places] added up into [B, C, *size].
+  Tensor fold(const Tensor& x, const std::vector<std::int64_t>& size, const PoolOptions& options) const;
+  /// [B, C r^a, *spatial] -> [B, C, *spatial * r], a spatial axes; the reverse.
+  Tensor pixel_shuffle(const Tensor& x, std::int64_t factor) const;
+  Tensor pixel_unshuffle(const Tensor& x, std::int64_t factor) const;
+  /// x[B, *spatial, C], 1 to 3 spatial axes, multiples of `size`: windows [B * windows, elements, C], both in row-major order.
+  Tensor windows(const Tensor& x, const std::vector<std::int64_t>& size) const;
+  /// The reverse, to [B, *spatial, C].
+  Tensor unwindows(const Tensor& x, const std::vector<std::int64_t>& size, const std::vector<std::int64_t>& spatial) const;
+
   // These six take any dtype.
   Tensor concat(const std::vector<Tensor>& list, int axis) const;
   std::vector<Tensor> split(const Tensor& x, int axis, const std::vector<std::int64_t>& sizes) const;
@@ -156,6 +215,8 @@ class Ops {
   Tensor index_add(const Tensor& x, int axis, const Tensor& index, std::int64_t extent) const;
 
   Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, float value = 0) const;
+  /// Fails where an axis is too short: reflect needs more than the padding, circular as much.
+  Tensor extend(const Tensor& x, int axis, std::int64_t before, std::int64_t after, PadMode mode) const;
   Tensor embedding(const Tensor& table, const Tensor& index) const;  ///< table[rows, d], index[...] -> [..., d]
   /// Sorted values and their indices; equals by lower index; NaN is the largest.
   std::pair<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis, bool largest = true) const;

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inner loops over rows of maps (images, volumes, signals), one table an instruction set.
+#pragma once
+#include <cstdint>
+
+#include "heed/context.h"
+
+namespace heed::kernel {
+
+struct MapTable {
+  /// out[i] = start + sum over t of weight[t] x[offset[t] + i].
+  void (*taps)(const float* x, const std::int64_t* offset, const float* weight, std::int64_t count, float start, float* out, std::int64_t n);
+  /// total[t] += sum over i of g[i] x[offset[t] + i].
+  void (*dots)(const float* g, const float* x, const std::int64_t* offset, std::int64_t count, std::int64_t n, double* total);
+  /// out[i] = sum over t < count of weight[t n + i] x[index[t n + i]]; with weight 0 an element is not read.
+  void (*pick)(const float* x, const std::int32_t* index, const float* weight, std::int64_t count, float* out, std::int64_t n);
+  /// out[i] += factor x[i].
+  void (*add)(const float* x, float factor, float* out, std::int64_t n);
+  /// out[i] = factor x[i] + offset.
+  void (*affine)(const float* x, float factor, float offset, float* out, std::int64_t n);
+  /// out[i] = max(out[i], x[i]); NaN wins.
+  void (*max)(const float* x, float* out, std::int64_t n);
+  /// Sum of x[i] and of (x[i] - mean)^2.
+  double (*sum)(const float* x, std::int64_t n);
+  double (*squares)(const float* x, float mean, std::int64_t n);
+};
+
+extern const MapTable avx2_maps, avx512_maps;
+
+inline const MapTable& maps_of(Isa isa) {
+  return isa == Isa::avx512 || isa == Isa::avx512_bf16 || isa == Isa::amx ? avx512_maps : avx2_maps;
+}
+
+}  // namespace heed::kernel

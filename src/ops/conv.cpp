@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// Convolution is linear in the map and in the weights, so three ops are each other's derivatives: forward(x, w), its adjoint
+// in x (a transposed convolution) and its adjoint in w. Products of weights with columns of windows; groups of one or two
+// outputs read the taps where they stand.
+#include <memory>
+
+#include "heed/ops.h"
+#include "kernel/maps.h"
+#include "kernel/product.h"
+#include "ops/lanes.h"
+#include "ops/sliding.h"
+
+namespace heed {
+inline namespace v0 {
+using namespace heed::ops;
+
+namespace {
+
+constexpr std::int64_t few = 2;  ///< outputs of a group below which a product would be mostly idle
+
+/// What x[batch, inputs, *in] and weight[outputs, inputs/groups, *kernel] are to each other.
+struct Conv {
+  Sliding s;
+  std::int64_t batch, inputs, outputs, groups;
+  Planes planes;
+
+  std::int64_t group_inputs() const { return inputs / groups; }
+  std::int64_t group_outputs() const { return outputs / groups; }
+  std::int64_t depth() const { return group_inputs() * s.taps(); }
+  Shape in() const { return map_shape(batch, inputs, s.axes, s.in); }
+  Shape out() const { return map_shape(batch, outputs, s.axes, s.out); }
+  Shape weight() const { return map_shape(outputs, group_inputs(), s.axes, s.kernel); }
+  bool empty() const { return product_of(s.out) * batch * outputs * inputs * s.taps() == 0; }
+
+  /// Maps made ready, [batch, inputs, planes.size()].
+  Tensor ready(const Context& context, const Tensor& x) const {
+    const Tensor dense = x.with_origin(nullptr).dense();
+    if (planes.plain() || planes.size() == 0) return dense;
+    const Tensor result(DType::f32, {batch * inputs, planes.size()});
+    pieces(context.threads, batch * inputs, 16384 / planes.size(), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) planes.load(dense.raw<float>() + i * product_of(s.in), result.raw<float>() + i * planes.size());
+    });
+    return result;
+  }
+  /// Offsets of the taps of `channels` maps, from the first one.
+  std::vector<std::int64_t> offsets(std::int64_t channels) const {
+    std::vector<std::int64_t> all;
+    for (std::int64_t c = 0; c < channels; ++c)
+      for (const std::int64_t tap : planes.taps()) all.push_back(c * planes.size() + tap);
+    return all;
+  }
+  /// Windows' places a block: columns of about half a megabyte, a multiple of 16.
+  std::int64_t block(std::int64_t rows) const { return std::min<std::int64_t>(512, std::max<std::int64_t>(64, 131072 / rows / 16 * 16)); }
+};
+
+/// body(row, its first column, columns, place in the block) for the places [begin, end).
+template <class F>
+void segments(const Sliding& s, std::int64_t begin, std::int64_t end, F&& body) {
+  for (std::int64_t at = begin; at < end;) {
+    const std::int64_t column = at % s.out[2], count = std::min(end - at, s.out[2] - column);
+    body(at / s.out[2], column, count, at - begin);
+    at += count;
+  }
+}
+
+/// One block of windows as columns: to[offsets][count].
+void columns(const Conv& c, const float* ready, const std::vector<std::int64_t>& offsets, std::int64_t begin, std::int64_t count, float* to) {
+  segments(c.s, begin, begin + count, [&](std::int64_t row, std::int64_t column, std::int64_t n, std::int64_t at) {
+    const float* from = ready + c.planes.row(row) + column;
+    for (std::size_t k = 0; k < offsets.size(); ++k) std::copy(from + offsets[k], from + offsets[k] + n, to + std::int64_t(k) * count + at);
+  });
+}
+
+/// The same in panels of 16 windows, to[panel][offsets][16], for `depth` taps.
+void panels(const Conv& c, const float* ready, const std::int64_t* offsets, std::int64_t depth, std::int64_t begin, std::int64_t count, float* to) {
+  for (std::int64_t at = 0; at < count; at += product::panel, to += depth * product::panel) {
+    const std::int64_t n = std::min(product::panel, count - at);
+    if (n < product::panel) std::fill(to, to + depth * product::panel, 0.0f);
+    segments(c.s, begin + at, begin + at + n, [&](std::int64_t row, std::int64_t column, std::int64_t some, std::int64_t place) {
+      const float* from = ready + c.planes.row(row) + column;
+      if (some == product::panel)
+        for (std::int64_t k = 0; k < depth; ++k) std::copy(from + offsets[k], from + offsets[k] + product::panel, to + k * product::panel);
+      else
+        for (std::int64_t k = 0; k < depth; ++k)
+          for (std::int64_t i = 0; i < some; ++i) to[k * product::panel + place + i] = from[offsets[k] + i];
+    });
+  }
+}
+
+void multiply(const Ops& ops, product::Matrix a, product::Matrix b, float* out, std::int64_t out_row, std::int64_t m, std::int64_t n, std::int64_t k) {
+  product::block(product::loops_of(ops.context().isa), {a, b, out, out_row}, 0, m, 0, n, k);
+}
+
+Tensor back_to_input(const Ops& ops, const Conv& c, const Tensor& g, const Tensor& w);
+Tensor back_to_weight(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& g);
+
+Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
+  Tensor out(DType::f32, c.out());
+  const Tensor ready = c.ready(ops.context(), x), weight = w.with_origin(nullptr).dense();
+  const Tensor start = bias.defined() ? bias.with_origin(nullptr).dense() : Tensor::zeros(DType::f32, {c.outputs});
+  const auto& loops = kernel::maps_of(ops.context().isa);
+  const std::int64_t K = c.depth(), S = c.s.places(), O = c.group_outputs(), wide = c.s.out[2];
+  const auto offsets = c.offsets(c.group_inputs());
+  const auto maps = [&](std::int64_t b, std::int64_t group) { return ready.raw<float>() + (b * c.inputs + group * c.group_inputs()) * c.planes.size(); };
+  if (K == 0 || c.empty()) {
+    for (std::int64_t i = 0; i < out.count(); ++i) out.raw<float>()[i] = start.raw<float>()[i / S % c.outputs];
+  } else if (O <= few) {
+    pieces(ops.context().threads, c.batch * c.outputs * c.s.rows(), 65536 / (K * wide), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t map = i / c.s.rows(), o = map % c.outputs, row = i % c.s.rows();
+        loops.taps(maps(map / c.outputs, o / O) + c.planes.row(row), offsets.data(), weight.raw<float>() + o * K, K, start.raw<float>()[o],
+                   out.raw<float>() + i * wide, wide);
+      }
+    });
+  } else {
+    const bool as_is = c.s.taps() == 1 && c.planes.plain() && c.s.stride == Triple{1, 1, 1};
+    std::int64_t each = 256;
+    while (each > 64 && c.batch * c.groups * ((S + each - 1) / each) < 4 * base::thread_count(ops.context().threads)) each /= 2;
+    const std::int64_t blocks = (S + each - 1) / each;
+    base::parallel(ops.context().threads, c.batch * c.groups * blocks, [&](std::int64_t task, int) {
+      const std::int64_t block = task % blocks, group = task / blocks % c.groups, b = task / blocks / c.groups;
+      const std::int64_t begin = block * each, n = std::min(each, S - begin), first = b * c.outputs + group * O;
+      float* to = out.raw<float>() + first * S + begin;
+      const float* factors = weight.raw<float>() + group * O * K;
+      if (as_is) multiply(ops, {factors, K, 1}, {maps(b, group) + begin, S, 1}, to, S, O, n, K);
+      for (std::int64_t k = 0; k < K && !as_is; k += product::depth) {
+        const std::int64_t depth = std::min(product::depth, K - k);
+        float* packed = product::scratch((n + product::panel - 1) / product::panel * product::panel * depth);
+        panels(c, maps(b, group), offsets.data() + k, depth, begin, n, packed);
+        product::loops_of(ops.context().isa).f32({factors + k, K, 1, product::most_rows * K}, packed, product::panel, depth * product::panel, depth, O, n, to, S, k > 0);
+      }
+      if (bias.defined())
+        for (std::int64_t o = 0; o < O; ++o) loops.affine(to + o * S, 1, start.raw<float>()[group * O + o], to + o * S, n);
+    });
+  }
+  return ops.record("conv", out, {&x, &w, &bias}, [c, x, w](const Pull& p) -> std::vector<Tensor> {
+    std::vector<int> all;
+    for (int i = 0; i < c.s.axes + 2; ++i)
+      if (i != 1) all.push_back(i);
+    return {p.wants(0) ? back_to_input(p.ops, c, p.gradient(), w) : Tensor(), p.wants(1) ? back_to_weight(p.ops, c, x, p.gradient()) : Tensor(),
+            p.wants(2) ? p.ops.sum(p.gradient(), all) : Tensor()};
+  });
+}
+
+Tensor back_to_input(const Ops& ops, const Conv& c, const Tensor& g, const Tensor& w) {
+  Tensor out(DType::f32, c.in());
+  const Tensor gradient = g.with_origin(nullptr).dense(), weight = w.with_origin(nullptr).dense();
+  const auto& loops = kernel::maps_of(ops.context().isa);
+  const std::int64_t I = c.group_inputs(), O = c.group_outputs(), T = c.s.taps(), K = c.depth(), S = c.s.places(), size = c.planes.size();
+  // A task owns some channels of one group of one image.
+  const std::int64_t some = O <= few ? 1 : std::min(I, (63 + T) / T), parts = some == 0 ? 0 : (I + some - 1) / some;
+  base::parallel(ops.context().threads, c.batch * c.groups * parts, [&](std::int64_t task, int) {
+    const std::int64_t part = task % parts, group = task / parts % c.groups, b = task / parts / c.groups;
+    const std::int64_t channel = part * some, channels = std::min(some, I - channel), rows = channels * T;
+    const std::unique_ptr<float[]> ready(new float[std::size_t(channels * size)]());
+    const float* from = gradient.raw<float>() + (b * c.outputs + group * O) * S;
+    const float* factors = weight.raw<float>() + group * O * K + channel * T;
+    const auto offsets = c.offsets(channels);
+    if (O <= few) {
+      for (std::int64_t o = 0; o < O; ++o)
+        for (std::int64_t r = 0; r < c.s.rows(); ++r)
+          for (std::int64_t k = 0; k < rows; ++k)
+            loops.add(from + o * S + r * c.s.out[2], factors[o * K + k], ready.get() + c.planes.row(r) + offsets[std::size_t(k)], c.s.out[2]);
+    } else {
+      const std::int64_t each = c.block(rows);
+      const std::unique_ptr<float[]> column(new float[std::size_t(rows * each)]);
+      for (std::int64_t begin = 0; begin < S; begin += each) {
+        const std::int64_t n = std::min(each, S - begin);
+        multiply(ops, {factors, 1, K}, {from + begin, S, 1}, column.get(), n, rows, n, O);
+        segments(c.s, begin, begin + n, [&](std::int64_t row, std::int64_t first, std::int64_t count, std::int64_t at) {
+          for (std::int64_t k = 0; k < rows; ++k)
+            loops.add(column.get() + k * n + at, 1, ready.get() + c.planes.row(row) + first + offsets[std::size_t(k)], count);
+        });
+      }
+    }
+    for (std::int64_t i = 0; i < channels; ++i)
+      c.planes.unload(ready.get() + i * size, out.raw<float>() + (b * c.inputs + group * I + channel + i) * product_of(c.s.in));
+  });
+  return ops.record("conv to input", out, {&g, &w}, [c, g, w](const Pull& p) -> std::vector<Tensor> {
+    return {p.wants(0) ? forward(p.ops, c, p.gradient(), w) : Tensor(), p.wants(1) ? back_to_weight(p.ops, c, p.gradient(), g) : Tensor()};
+  });
+}
+
+Tensor back_to_weight(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& g) {
+  Tensor out = Tensor::zeros(DType::f32, c.weight());
+  const Tensor ready = c.ready(ops.context(), x), gradient = g.with_origin(nullptr).dense();
+  const auto& loops = kernel::maps_of(ops.context().isa);
+  const std::int64_t I = c.group_inputs(), O = c.group_outputs(), T = c.s.taps(), K = c.depth(), S = c.s.places();
+  // A task owns the weights of some channels to some outputs of one group.
+  const std::int64_t some = std::min(I, (63 + T) / std::max<std::int64_t>(T, 1)), parts = some == 0 ? 0 : (I + some - 1) / some;
+  const std::int64_t high = O <= few ? 1 : std::min<std::int64_t>(O, 96), heights = high == 0 ? 0 : (O + high - 1) / high;
+  base::parallel(ops.context().threads, c.groups * heights * parts, [&](std::int64_t task, int) {
+    const std::int64_t part = task % parts, height = task / parts % heights, group = task / parts / heights;
+    const std::int64_t channel = part * some, channels = std::min(some, I - channel), rows = channels * T;
+    const std::int64_t first = group * O + height * high, outputs = std::min(high, O - height * high);
+    const auto offsets = c.offsets(channels);
+    float* to = out.raw<float>() + first * K + channel * T;
+    const auto maps = [&](std::int64_t b) { return ready.raw<float>() + (b * c.inputs + group * I + channel) * c.planes.size(); };
+    if (O <= few) {
+      std::vector<double> total(std::size_t(rows), 0.0);
+      for (std::int64_t b = 0; b < c.batch; ++b)
+        for (std::int64_t r = 0; r < c.s.rows(); ++r)
+          loops.dots(gradient.raw<float>() + (b * c.outputs + first) * S + r * c.s.out[2], maps(b) + c.planes.row(r), offsets.data(), rows,
+                     c.s.out[2], total.data());
+      std::copy(total.begin(), total.end(), to);
+      return;
+    }
+    const std::int64_t each = c.block(rows);
+    const std::unique_ptr<float[]> column(new float[std::size_t(rows * each)]), sum(new float[std::size_t(outputs * rows)]);
+    for (std::int64_t b = 0; b < c.batch; ++b)
+      for (std::int64_t begin = 0; begin < S; begin += each) {
+        const std::int64_t n = std::min(each, S - begin);
+        columns(c, maps(b), offsets, begin, n, column.get());
+        multiply(ops, {gradient.raw<float>() + (b * c.outputs + first) * S + begin, S, 1}, {column.get(), 1, n}, sum.get(), rows, outputs, rows, n);
+        for (std::int64_t o = 0; o < outputs; ++o) loops.add(sum.get() + o * rows, 1, to + o * K, rows);
+      }
+  });
+  return ops.record("conv to weight", out, {&x, &g}, [c, x, g](const Pull& p) -> std::vector<Tensor> {
+    return {p.wants(0) ? back_to_input(p.ops, c, g, p.gradient()) : Tensor(), p.wants(1) ? forward(p.ops, c, x, p.gradient()) : Tensor()};
+  });
+}
+
+}  // namespace
+
+Tensor Ops::conv(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) const {
+  need(x, DType::f32, "x");
+  need(weight, DType::f32, "weight");
+  const int axes = spatial_axes(x);
+  const std::int64_t groups = options.groups;
+  if (weight.rank() != x.rank()) fail("weight", "rank " + std::to_string(x.rank()), weight.shape().text());
+  if (groups < 1 || x.extent(1) % groups) fail("groups", "a divisor of " + std::to_string(x.extent(1)) + " channels", std::to_string(groups));
+  if (options.transposed ? weight.extent(0) != x.extent(1) : weight.extent(1) * groups != x.extent(1))
+    fail("weight", "for " + std::to_string(x.extent(1)) + " channels in " + std::to_string(groups) + " groups", weight.shape().text());
+  if (!options.transposed && weight.extent(0) % groups) fail("weight", "outputs in " + std::to_string(groups) + " groups", weight.shape().text());
+  const std::int64_t outputs = options.transposed ? weight.extent(1) * groups : weight.extent(0);
+  if (bias.defined()) {
+    need(bias, DType::f32, "bias");
+    if (bias.shape() != Shape{outputs}) fail("bias", Shape{outputs}.text(), bias.shape().text());
+  }
+  Triple before = triple(options.padding, axes, 0, 0, "padding");
+  const Triple more = triple(options.output_padding, axes, 0, 0, "output_padding");
+  if (!options.transposed && more != Triple{0, 0, 0}) fail("output_padding", "0 but for a transposed convolution", "more");
+  Sliding s{axes, spatial_of(x.shape()), spatial_of(weight.shape()), triple(options.stride, axes, 1, 1, "stride"), before,
+            triple(options.dilation, axes, 1, 1, "dilation"), {}};
+  for (int a = 0; a < 3; ++a)
+    if (s.kernel[std::size_t(a)] < 1) fail("weight", "a kernel of 1 or more", weight.shape().text());
+  if (options.transposed) {
+    if (options.padding_mode != PadMode::zeros || options.causal) fail("padding_mode, causal", "zeros and false for a transposed convolution", "another");
+    s.out = s.in;
+    for (std::size_t a = 0; a < 3; ++a) {
+      if (more[a] >= s.stride[a] && more[a] >= s.dilation[a] && more[a] > 0) fail("output_padding", "less than the stride or the dilation", std::to_string(more[a]));
+      s.in[a] = s.out[a] == 0 ? 0 : (s.out[a] - 1) * s.stride[a] - 2 * before[a] + s.reach(int(a)) + more[a];
+      if (s.in[a] < 0) fail("padding", "less than the output", std::to_string(before[a]));
+    }
+    const Conv c{s, x.extent(0), outputs, x.extent(1), groups, Planes(s)};
+    Tensor out = back_to_input(*this, c, x, weight);
+    if (!bias.defined()) return out;
+    std::vector<std::int64_t> along(std::size_t(axes) + 1, 1);
+    along[0] = outputs;
+    return add(out, bias.reshape(Shape(along)));
+  }
+  if (options.causal) {
+    if (axes != 1 || before[2] != 0) fail("causal", "one spatial axis and no padding", std::to_string(axes) + " axes, padding " + std::to_string(before[2]));
+    if (options.padding_mode != PadMode::zeros) return conv(extend(x, 2, s.reach(2) - 1, 0, options.padding_mode), weight, bias, {options.stride, {0}, options.dilation, groups});
+    s.before[2] = s.reach(2) - 1;
+  } else if (options.padding_mode != PadMode::zeros) {
+    Tensor wider = x;
+    for (int i = 0; i < axes; ++i) {
+      const std::int64_t by = before[std::size_t(3 - axes + i)];
+      if (by > 0) wider = extend(wider, 2 + i, by, by, options.padding_mode);
+    }
+    return conv(wider, weight, bias, {options.stride, {0}, options.dilation, groups});
+  }
+  for (std::size_t a = 0; a < 3; ++a) {
+    const std::int64_t room = s.in[a] + s.before[a] + (options.causal ? 0 : s.before[a]) - s.reach(int(a));
+    if (room < 0) fail("x", "a map of " + std::to_string(s.reach(int(a))) + " or more with its padding", x.shape().text());
+    s.out[a] = room / s.stride[a] + 1;
+  }
+  return forward(*this, Conv{s, x.extent(0), x.extent(1), outputs, groups, Planes(s)}, x, weight, bias);
+}
+
+}  // namespace v0
+}  // namespace heed

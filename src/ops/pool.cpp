@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <limits>
+
+#include "heed/ops.h"
+#include "ops/lanes.h"
+#include "ops/separable.h"
+#include "ops/sliding.h"
+
+namespace heed {
+inline namespace v0 {
+using namespace heed::ops;
+
+namespace {
+
+Sliding pooled(const Tensor& x, const PoolOptions& o) {
+  need(x, DType::f32, "x");
+  const int axes = spatial_axes(x);
+  const Triple kernel = triple(o.kernel, axes, 1, 1, "kernel");
+  Sliding s{axes, spatial_of(x.shape()), kernel, o.stride.empty() ? kernel : triple(o.stride, axes, 1, 1, "stride"), triple(o.padding, axes, 0, 0, "padding"),
+            triple(o.dilation, axes, 1, 1, "dilation"), {}};
+  for (std::size_t a = 0; a < 3; ++a) {
+    if (2 * s.before[a] > kernel[a]) fail("padding", "at most half of the kernel", std::to_string(s.before[a]));
+    const std::int64_t room = s.in[a] + 2 * s.before[a] - s.reach(int(a));
+    if (room < 0 || s.in[a] == 0) fail("x", "a map of " + std::to_string(s.reach(int(a)) - 2 * s.before[a]) + " or more", x.shape().text());
+    s.out[a] = (o.ceil ? room + s.stride[a] - 1 : room) / s.stride[a] + 1;
+    if (o.ceil && (s.out[a] - 1) * s.stride[a] >= s.in[a] + s.before[a]) --s.out[a];  // a window begins inside
+  }
+  return s;
+}
+
+/// The windows of each axis as a map; weights divide by the window's size, with padding counted or not.
+std::vector<AxisMap> window_maps(const Sliding& s, bool count_padding) {
+  std::vector<AxisMap> maps;
+  for (auto a = std::size_t(3 - s.axes); a < 3; ++a) {
+    AxisMap map;
+    map.in = s.in[a];
+    for (std::int64_t o = 0; o < s.out[a]; ++o) {
+      const std::int64_t first = o * s.stride[a] - s.before[a];
+      std::int64_t inside = 0, counted = 0;
+      for (std::int64_t k = 0; k < s.kernel[a]; ++k) {
+        const std::int64_t at = first + k * s.dilation[a];
+        inside += at >= 0 && at < s.in[a], counted += at < s.in[a] + s.before[a];
+      }
+      if (inside == 0) fail("padding", "windows that hold something of x", "one that does not");
+      for (std::int64_t k = 0; k < s.kernel[a]; ++k) {
+        const std::int64_t at = first + k * s.dilation[a];
+        if (at >= 0 && at < s.in[a]) map.add(at, 1.0 / double(count_padding ? counted : inside));
+      }
+      map.close();
+    }
+    maps.push_back(std::move(map));
+  }
+  return maps;
+}
+
+std::vector<AxisMap> adaptive_maps(const Tensor& x, const std::vector<std::int64_t>& size) {
+  need(x, DType::f32, "x");
+  const int axes = spatial_axes(x);
+  const Triple out = triple(size, axes, 1, 1, "size"), in = spatial_of(x.shape());
+  std::vector<AxisMap> maps;
+  for (auto a = std::size_t(3 - axes); a < 3; ++a) {
+    if (in[a] == 0) fail("x", "a map that is not empty", x.shape().text());
+    AxisMap map;
+    map.in = in[a];
+    for (std::int64_t o = 0; o < out[a]; ++o) {
+      const std::int64_t first = o * in[a] / out[a], last = ((o + 1) * in[a] + out[a] - 1) / out[a];
+      for (std::int64_t i = first; i < last; ++i) map.add(i, 1.0 / double(last - first));
+      map.close();
+    }
+    maps.push_back(std::move(map));
+  }
+  return maps;
+}
+
+/// Where the largest of each window stands in its map, [B, C, windows]: the first of equals.
+Tensor places(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps) {
+  std::array<const AxisMap*, 3> axis;
+  AxisMap one;
+  one.in = 1, one.add(0, 1), one.close();
+  for (std::size_t a = 0; a < 3; ++a) axis[a] = a + maps.size() < 3 ? &one : &maps[a + maps.size() - 3];
+  const Tensor from = x.with_origin(nullptr).dense();
+  const std::int64_t size = axis[0]->in * axis[1]->in * axis[2]->in, count = axis[0]->out() * axis[1]->out() * axis[2]->out();
+  const Tensor index(DType::i64, {x.extent(0), x.extent(1), count});
+  pieces(ops.context().threads, x.extent(0) * x.extent(1), 4096 / count, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t plane = begin; plane < end; ++plane) {
+      const float* map = from.raw<float>() + plane * size;
+      auto* to = index.raw<std::int64_t>() + plane * count;
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::int64_t o[3] = {i / axis[2]->out() / axis[1]->out(), i / axis[2]->out() % axis[1]->out(), i % axis[2]->out()};
+        const auto entries = [&](int a) { return std::pair(axis[std::size_t(a)]->begin[std::size_t(o[a])], axis[std::size_t(a)]->begin[std::size_t(o[a]) + 1]); };
+        std::int64_t best = -1;
+        for (auto [d, d_end] = entries(0); d < d_end; ++d)
+          for (auto [h, h_end] = entries(1); h < h_end; ++h)
+            for (auto [w, w_end] = entries(2); w < w_end; ++w) {
+              const std::int64_t at = (axis[0]->index[std::size_t(d)] * axis[1]->in + axis[1]->index[std::size_t(h)]) * axis[2]->in + axis[2]->index[std::size_t(w)];
+              if (best < 0 || map[at] > map[best] || (map[at] != map[at] && map[best] == map[best])) best = at;
+            }
+        to[i] = best;
+      }
+    }
+  });
+  return index;
+}
+
+Tensor largest(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps) {
+  Tensor out = separable_max(ops, x, maps);
+  if (!ops.wanted({&x})) return out;
+  return ops.record("max_pool", out, {&x}, [s = x.shape(), index = places(ops, x, maps)](const Pull& p) -> std::vector<Tensor> {
+    const Tensor g = p.gradient().reshape(index.shape());
+    return {p.ops.scatter_add(g, 2, index, s.count() / std::max<std::int64_t>(1, s[0] * s[1])).reshape(s)};
+  });
+}
+
+}  // namespace
+
+Tensor Ops::max_pool(const Tensor& x, const PoolOptions& options) const { return largest(*this, x, window_maps(pooled(x, options), true)); }
+Tensor Ops::adaptive_max_pool(const Tensor& x, const std::vector<std::int64_t>& size) const { return largest(*this, x, adaptive_maps(x, size)); }
+
+Tensor Ops::average_pool(const Tensor& x, const PoolOptions& options) const {
+  const Sliding s = pooled(x, options);
+  if (s.dilation != Triple{1, 1, 1}) fail("dilation", "1 for an average", "more");
+  return separable(*this, x, window_maps(s, options.count_padding));
+}
+Tensor Ops::adaptive_average_pool(const Tensor& x, const std::vector<std::int64_t>& size) const {
+  return separable(*this, x, adaptive_maps(x, size));
+}
+
+Tensor Ops::lse_pool(const Tensor& x, const PoolOptions& options) const {
+  const Sliding s = pooled(x, options);
+  const Tensor windows = windows_of(*this, x, s, -std::numeric_limits<float>::infinity());
+  return logsumexp(windows.reshape({x.extent(0), x.extent(1), s.taps(), s.places()}), 2).reshape(map_shape(x.extent(0), x.extent(1), s.axes, s.out));
+}
+
+}  // namespace v0
+}  // namespace heed

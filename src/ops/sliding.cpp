@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/sliding.h"
+
+#include <algorithm>
+
+#include "heed/ops.h"
+
+namespace heed::ops {
+
+Planes::Planes(const Sliding& s) : s_(s) {
+  const auto reached = [&](int a) {
+    const std::int64_t places = s.out[std::size_t(a)];
+    return places == 0 ? 0 : (places - 1) * s.stride[std::size_t(a)] + s.reach(a);
+  };
+  high_ = reached(1);
+  phase_ = (reached(2) + s.stride[2] - 1) / s.stride[2];
+  pitch_ = phase_ * s.stride[2];
+  size_ = reached(0) * high_ * pitch_;
+  plain_ = s.stride[2] == 1 && s.before == Triple{0, 0, 0} && Triple{reached(0), high_, pitch_} == s.in;
+  for (std::int64_t d = 0; d < s.kernel[0]; ++d)
+    for (std::int64_t h = 0; h < s.kernel[1]; ++h)
+      for (std::int64_t w = 0; w < s.kernel[2]; ++w) {
+        const std::int64_t column = w * s.dilation[2];
+        taps_.push_back((d * s.dilation[0] * high_ + h * s.dilation[1]) * pitch_ + column % s.stride[2] * phase_ + column / s.stride[2]);
+      }
+}
+
+/// body(its first float, where the map would have its place 0, and the places [begin, end) that the map fills) for each phase of a row.
+template <class F>
+void Planes::each_phase(F&& body) const {
+  const std::int64_t rows = pitch_ == 0 ? 0 : size_ / pitch_, stride = s_.stride[2], wide = s_.in[2], before = s_.before[2];
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t d = r / high_ - s_.before[0], h = r % high_ - s_.before[1];
+    const bool outside = d < 0 || h < 0 || d >= s_.in[0] || h >= s_.in[1];
+    for (std::int64_t p = 0; p < stride; ++p) {
+      // Places i with 0 <= p + stride i - before < wide.
+      const std::int64_t begin = outside ? 0 : std::min(phase_, std::max<std::int64_t>(0, (before - p + stride - 1) / stride));
+      const std::int64_t end = outside ? 0 : std::max(begin, std::min(phase_, (wide + before - p + stride - 1) / stride));
+      body(r * pitch_ + p * phase_, (d * s_.in[1] + h) * wide + p - before, begin, end);
+    }
+  }
+}
+
+void Planes::load(const float* map, float* ready) const {
+  const std::int64_t stride = s_.stride[2];
+  each_phase([&](std::int64_t place, std::int64_t from, std::int64_t begin, std::int64_t end) {
+    float* to = ready + place;
+    std::fill(to, to + begin, 0.0f);
+    if (stride == 1) std::copy(map + from + begin, map + from + end, to + begin);
+    else
+      for (std::int64_t i = begin; i < end; ++i) to[i] = map[from + stride * i];
+    std::fill(to + end, to + phase_, 0.0f);
+  });
+}
+
+void Planes::unload(const float* ready, float* map) const {
+  const std::int64_t stride = s_.stride[2];
+  std::fill(map, map + product_of(s_.in), 0.0f);
+  each_phase([&](std::int64_t place, std::int64_t to, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) map[to + stride * i] = ready[place + i];
+  });
+}
+
+Tensor windows_of(const Ops& ops, const Tensor& x, const Sliding& s, float fill) {
+  Tensor wide = x;
+  std::vector<std::int64_t> shape{x.extent(0), x.extent(1)};
+  for (int i = 0; i < s.axes; ++i) {
+    const auto a = std::size_t(3 - s.axes + i);
+    const std::int64_t reached = s.out[a] == 0 ? 0 : (s.out[a] - 1) * s.stride[a] + s.reach(int(a)), after = reached - s.in[a] - s.before[a];
+    if (s.before[a] > 0 || after > 0) wide = ops.pad(wide, 2 + i, s.before[a], std::max<std::int64_t>(after, 0), fill);
+    shape.push_back(s.kernel[a]);
+  }
+  std::vector<std::int64_t> strides(2 + 2 * std::size_t(s.axes));
+  std::int64_t step = 1;
+  for (int i = s.axes - 1; i >= 0; --i) {
+    const auto a = std::size_t(3 - s.axes + i), at = std::size_t(i);
+    strides[2 + at] = step * s.dilation[a];
+    strides[2 + at + std::size_t(s.axes)] = step * s.stride[a];
+    step *= wide.extent(2 + i);
+  }
+  for (int i = 0; i < s.axes; ++i) shape.push_back(s.out[std::size_t(3 - s.axes + i)]);
+  strides[1] = step, strides[0] = step * x.extent(1);
+  return ops.strided(wide, Shape(shape), strides);
+}
+
+}  // namespace heed::ops

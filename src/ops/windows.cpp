@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Elements of maps moved about: edges, windows, pixels.
+#include "heed/ops.h"
+#include "ops/lanes.h"
+#include "ops/sliding.h"
+
+namespace heed {
+inline namespace v0 {
+using namespace heed::ops;
+
+Tensor Ops::extend(const Tensor& x, int axis, std::int64_t before, std::int64_t after, PadMode mode) const {
+  if (mode == PadMode::zeros) return pad(x, axis, before, after);
+  need(x, DType::f32, "x");
+  axis = axis_of(axis, x.rank());
+  const std::int64_t n = x.extent(axis), most = mode == PadMode::reflect ? n - 1 : mode == PadMode::circular ? n : n > 0 ? before + after : 0;
+  if (before < 0 || after < 0 || before > most || after > most)
+    fail("before, after", "0 to " + std::to_string(std::max<std::int64_t>(most, 0)), std::to_string(before) + ", " + std::to_string(after));
+  const Tensor index(DType::i64, {before + n + after});
+  for (std::int64_t i = 0; i < index.count(); ++i) {
+    std::int64_t at = i - before;
+    if (mode == PadMode::circular) at = (at + n) % n;
+    else if (mode == PadMode::replicate) at = std::min(std::max<std::int64_t>(at, 0), n - 1);
+    else at = at < 0 ? -at : at >= n ? 2 * (n - 1) - at : at;
+    index.raw<std::int64_t>()[i] = at;
+  }
+  return index_select(x, axis, index);
+}
+
+namespace {
+
+Sliding sliding(int axes, const Triple& in, const PoolOptions& o) {
+  Sliding s{axes, in, triple(o.kernel, axes, 1, 1, "kernel"), o.stride.empty() ? Triple{1, 1, 1} : triple(o.stride, axes, 1, 1, "stride"),
+            triple(o.padding, axes, 0, 0, "padding"), triple(o.dilation, axes, 1, 1, "dilation"), {}};
+  for (std::size_t a = 0; a < 3; ++a) {
+    const std::int64_t room = in[a] + 2 * s.before[a] - s.reach(int(a));
+    if (room < 0) fail("kernel", "at most the padded map of " + std::to_string(in[a] + 2 * s.before[a]), std::to_string(s.reach(int(a))));
+    s.out[a] = room / s.stride[a] + 1;
+  }
+  return s;
+}
+
+}  // namespace
+
+Tensor Ops::unfold(const Tensor& x, const PoolOptions& options) const {
+  need(x, DType::f32, "x");
+  const Sliding s = sliding(spatial_axes(x), spatial_of(x.shape()), options);
+  return windows_of(*this, x, s, 0).reshape({x.extent(0), x.extent(1) * s.taps(), s.places()});
+}
+
+Tensor Ops::fold(const Tensor& x, const std::vector<std::int64_t>& size, const PoolOptions& options) const {
+  need(x, DType::f32, "x");
+  const int axes = int(size.size());
+  if (axes < 1 || axes > 3) fail("size", "1 to 3 extents", std::to_string(axes));
+  const Sliding s = sliding(axes, triple(size, axes, 1, 1, "size"), options);
+  if (x.rank() != 3 || x.extent(1) % s.taps() || x.extent(2) != s.places())
+    fail("x", "[B, C * " + std::to_string(s.taps()) + ", " + std::to_string(s.places()) + "]", x.shape().text());
+  const std::int64_t channels = x.extent(1) / s.taps();
+  std::vector<std::int64_t> shape{x.extent(0), channels}, padded = shape, strides(2 + 2 * std::size_t(axes));
+  for (int half = 0; half < 2; ++half)
+    for (auto a = std::size_t(3 - axes); a < 3; ++a) shape.push_back((half ? s.out : s.kernel)[a]);
+  for (auto a = std::size_t(3 - axes); a < 3; ++a) padded.push_back(s.in[a] + 2 * s.before[a]);
+  std::int64_t step = 1;
+  for (std::size_t i = std::size_t(axes); i-- > 0;) {
+    const std::size_t a = i + 3 - std::size_t(axes);
+    strides[2 + i] = step * s.dilation[a];
+    strides[2 + i + std::size_t(axes)] = step * s.stride[a];
+    step *= padded[2 + i];
+  }
+  strides[1] = step, strides[0] = step * channels;
+  Tensor out = strided_add(x.reshape(Shape(shape)), Shape(padded), strides);
+  for (int i = 0; i < axes; ++i) out = out.slice(2 + i, s.before[std::size_t(3 - axes + i)], size[std::size_t(i)]);
+  return out.dense();
+}
+
+namespace {
+
+/// Pixels out of channels (last of the channel axis), or back into them.
+Tensor shuffle(const Tensor& x, std::int64_t factor, bool back) {
+  const int axes = spatial_axes(x);
+  std::int64_t all = 1;
+  for (int i = 0; i < axes; ++i) all *= factor;
+  if (factor < 1) fail("factor", "1 or more", std::to_string(factor));
+  std::vector<std::int64_t> parts{x.extent(0)}, shape{x.extent(0)};
+  std::vector<int> order{0, 1};
+  if (!back) {
+    if (x.extent(1) % all) fail("x", "channels in multiples of " + std::to_string(all), x.shape().text());
+    parts.push_back(x.extent(1) / all), shape.push_back(x.extent(1) / all);
+    for (int i = 0; i < axes; ++i) parts.push_back(factor);
+    for (int i = 0; i < axes; ++i) {
+      parts.push_back(x.extent(2 + i)), shape.push_back(x.extent(2 + i) * factor);
+      order.push_back(2 + axes + i), order.push_back(2 + i);
+    }
+  } else {
+    parts.push_back(x.extent(1)), shape.push_back(x.extent(1) * all);
+    for (int i = 0; i < axes; ++i) {
+      if (x.extent(2 + i) % factor) fail("x", "spatial axes in multiples of " + std::to_string(factor), x.shape().text());
+      parts.push_back(x.extent(2 + i) / factor), parts.push_back(factor), shape.push_back(x.extent(2 + i) / factor);
+    }
+    for (int i = 0; i < axes; ++i) order.push_back(3 + 2 * i);
+    for (int i = 0; i < axes; ++i) order.push_back(2 + 2 * i);
+  }
+  return x.reshape(Shape(parts)).permute(order).reshape(Shape(shape));
+}
+
+/// Extents of [B, windows, size, ..., C] for x[B, *spatial, C].
+struct Windowed {
+  std::vector<std::int64_t> parts;
+  std::vector<int> order, back;
+  std::int64_t count = 1, elements = 1;
+
+  Windowed(std::int64_t batch, const std::vector<std::int64_t>& spatial, std::int64_t channels, const std::vector<std::int64_t>& size) : parts{batch} {
+    const int axes = int(spatial.size());
+    if (axes < 1 || axes > 3) fail("x", "[B, *spatial, C] with 1 to 3 spatial axes", std::to_string(axes) + " axes");
+    const Triple by = triple(size, axes, 1, 1, "size");
+    order.push_back(0);
+    for (int i = 0; i < axes; ++i) {
+      const std::int64_t n = spatial[std::size_t(i)], each = by[std::size_t(3 - axes + i)];
+      if (n % each) fail("x", "spatial axes in multiples of the window's " + std::to_string(each), std::to_string(n));
+      parts.push_back(n / each), parts.push_back(each);
+      order.push_back(1 + 2 * i);
+      count *= n / each, elements *= each;
+    }
+    for (int i = 0; i < axes; ++i) order.push_back(2 + 2 * i);
+    parts.push_back(channels), order.push_back(1 + 2 * axes);
+    back.resize(order.size());
+    for (std::size_t i = 0; i < order.size(); ++i) back[std::size_t(order[i])] = int(i);
+  }
+};
+
+}  // namespace
+
+Tensor Ops::pixel_shuffle(const Tensor& x, std::int64_t factor) const { return shuffle(x, factor, false); }
+Tensor Ops::pixel_unshuffle(const Tensor& x, std::int64_t factor) const { return shuffle(x, factor, true); }
+
+Tensor Ops::windows(const Tensor& x, const std::vector<std::int64_t>& size) const {
+  if (x.rank() < 3) fail("x", "[B, *spatial, C]", x.shape().text());
+  auto spatial = x.shape().vector();
+  const Windowed w(x.extent(0), {spatial.begin() + 1, spatial.end() - 1}, x.extent(-1), size);
+  return x.reshape(Shape(w.parts)).permute(w.order).reshape({x.extent(0) * w.count, w.elements, x.extent(-1)});
+}
+
+Tensor Ops::unwindows(const Tensor& x, const std::vector<std::int64_t>& size, const std::vector<std::int64_t>& spatial) const {
+  if (x.rank() != 3) fail("x", "[B * windows, elements, C]", x.shape().text());
+  const Windowed one(1, spatial, x.extent(2), size);
+  if (one.count == 0 || x.extent(0) % one.count || x.extent(1) != one.elements)
+    fail("x", "[B * " + std::to_string(one.count) + ", " + std::to_string(one.elements) + ", C]", x.shape().text());
+  const Windowed w(x.extent(0) / one.count, spatial, x.extent(2), size);
+  std::vector<std::int64_t> parted, shape{w.parts[0]};
+  for (const int axis : w.order) parted.push_back(w.parts[std::size_t(axis)]);
+  shape.insert(shape.end(), spatial.begin(), spatial.end());
+  shape.push_back(x.extent(2));
+  return x.reshape(Shape(parted)).permute(w.back).reshape(Shape(shape));
+}
+
+}  // namespace v0
+}  // namespace heed
