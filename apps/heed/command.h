@@ -13,6 +13,7 @@ namespace heed::app {
 using Action = std::function<int()>;
 
 void add_catalogue(CLI::App& app, Action& action);  ///< list, info, run, verify
+void add_compare(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_generate(CLI::App& app, Action& action);   ///< generate, logits, score
