@@ -1,8 +1,9 @@
-# make test: installs what is missing, builds, tests.
+# make demo: a public model, a real file, ten ways of attending beside exact attention. make test: builds everything and tests it.
+# Each installs what is missing.
 PACKAGES := g++ cmake ninja-build ccache python3-venv python3-dev libfmt-dev libcli11-dev nlohmann-json3-dev libgtest-dev libopenmpi-dev openmpi-bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: test build install sanitize fuzz lint format clean
+.PHONY: demo test build install sanitize fuzz lint format clean
 install: build/.packages
 build/.packages: Makefile
 	@mkdir -p build
@@ -14,6 +15,17 @@ build/.packages: Makefile
 	@test -x .venv/bin/python || python3 -m venv .venv
 	.venv/bin/python -m pip install -q -r requirements-dev.txt
 	@touch $@
+
+.venv/bin/python: | install
+	python3 -m venv .venv
+
+# N: how many tokens are read; the model takes 8192.
+N := 4096
+demo: install .venv/bin/python
+	@mkdir -p build/demo
+	@cmake --preset release >build/demo/configure.log || (cat build/demo/configure.log; exit 1)
+	cmake --build --preset release --target heed
+	.venv/bin/python tools/demo build/demo $(N)
 
 build: install .venv/.installed
 	cmake --preset release -DHEED_PYTHON=ON -DHEED_MPI=ON -DPython_EXECUTABLE=$(CURDIR)/.venv/bin/python >build/configure.log || (cat build/configure.log; exit 1)

@@ -35,7 +35,8 @@ class Progress {
     if (!terminal_) return;
     constexpr int width = 24;
     const int done = int(share * width);
-    fmt::print(stderr, "\r\x1b[K[{}{}] {:3.0f}%  {}", std::string(std::size_t(done), '#'), std::string(std::size_t(width - done), '-'), 100 * share, label);
+    fmt::print(stderr, "\r\x1b[K[{}{}] {:3.0f}%  {}", std::string(std::size_t(done), '#'), std::string(std::size_t(width - done), '-'),
+               100 * share, label);
     std::fflush(stderr);
     shown_ = true;
   }
@@ -45,7 +46,9 @@ class Progress {
 };
 
 /// Columns that a terminal would show: UTF-8 continuation bytes take none.
-std::size_t width_of(const std::string& text) { return std::size_t(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; })); }
+std::size_t width_of(const std::string& text) {
+  return std::size_t(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
 
 void print_table(const std::vector<Json>& rows) {
   const auto& all = columns();
@@ -106,14 +109,16 @@ int compare(const Options& o) {
     fmt::print("{}\n", Json(rows).dump(2));
     return 0;
   }
-  fmt::print("{}, {} tokens ({} bytes) of {}, {} products, {}\n", o.model, n, rows[0].at("scored_bytes").get<std::int64_t>(), o.text, o.precision, rows[0].at("isa").get<std::string>());
+  fmt::print("{}, {} tokens ({} bytes) of {}, {} products, {}\n", o.model, n, rows[0].at("scored_bytes").get<std::int64_t>(), o.text,
+             o.precision, rows[0].at("isa").get<std::string>());
   print_table(rows);
   if (rows[0].contains("bits_per_byte_strict")) {
     const double strict = rows[0].at("bits_per_byte_strict"), fast = rows[0].at("bits_per_byte");
     fmt::print("fast products cost {:+.5f} bits per byte: exact attention in strict takes {:.5f}\n", fast - strict, strict);
   }
   if (rows[0].at("write_depth").get<std::int64_t>() < n)
-    fmt::print("writing was timed after {} tokens, as more would not fit the model's context\n", rows[0].at("write_depth").get<std::int64_t>());
+    fmt::print("writing was timed after {} tokens, as more would not fit the model's context\n",
+               rows[0].at("write_depth").get<std::int64_t>());
   if (!o.report.empty()) fmt::print("report: {}\n", o.report);
   return 0;
 }
@@ -125,7 +130,8 @@ void add_compare(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("compare", "speed, memory and fidelity of ways of attending, beside exact attention");
   command->add_option("--model", o->model, "a Hugging Face directory or a GGUF file")->required();
   command->add_option("--text", o->text, "a file to read")->required();
-  command->add_option("--with", o->with, "SLUG[,name=value]...: a mechanism in place of the model's attention, any number of times (ten usual ones)");
+  command->add_option("--with", o->with,
+                      "SLUG[,name=value]...: a mechanism in place of the model's attention, any number of times (ten usual ones)");
   command->add_option("--context", o->tokens, "the first tokens of the text (as many as the model reads)")->check(CLI::PositiveNumber);
   command->add_option("--split", o->split, "read so many tokens, score the rest one at a time")->check(CLI::PositiveNumber);
   command->add_option("--report", o->report, "an HTML page with the table, curves and attention maps");

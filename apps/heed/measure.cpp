@@ -122,11 +122,16 @@ void add_quality(Json& row, const Fidelity& way, const Fidelity& exact, std::int
   }
 }
 
-std::string words(const Way& way) {
+/// The parameters a way was called with; `variant`: only the words among their values, which tell its variants apart.
+std::string given_of(const Way& way, bool variant) {
   const auto params = Json::parse(way.params);
   std::string text;
-  for (const auto& [name, value] : params.items())
-    text += fmt::format("{}{}={}", text.empty() ? "" : ",", name, value.is_string() ? value.get<std::string>() : value.dump());
+  for (const auto& [name, value] : params.items()) {
+    const bool word = value.is_string();
+    if (variant && !word) continue;
+    text += text.empty() ? "" : ",";
+    text += variant ? value.get<std::string>() : name + "=" + (word ? value.get<std::string>() : value.dump());
+  }
   return text;
 }
 
@@ -145,7 +150,10 @@ std::vector<Json> measure(const Model& model, const std::vector<int>& ids, const
   std::vector<Json> rows;
   for (const auto& way : ways) {  // each is opened once before the long work, so that a wrong one costs no time
     const Session session(model, n, way, context);
-    rows.push_back({{"way", way.slug}, {"given", words(way)}, {"parameters", Json::parse(session.parameters())}});
+    rows.push_back({{"way", way.slug},
+                    {"variant", given_of(way, true)},
+                    {"given", given_of(way, false)},
+                    {"parameters", Json::parse(session.parameters())}});
   }
   const bool strict = context.precision == Precision::strict;
   const double passes = 2.0 * double(ways.size()) + (split != 0) + !strict + 2;

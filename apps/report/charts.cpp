@@ -11,9 +11,15 @@
 namespace heed::app {
 namespace {
 
-std::string name_of(const Json& row) { return escaped(row.at("way").get<std::string>()); }
+std::string label_of(const Json& row) {
+  const auto way = row.at("way").get<std::string>(), variant = row.at("variant").get<std::string>();
+  return variant.empty() ? way : way + " " + variant;
+}
+std::string name_of(const Json& row) { return escaped(label_of(row)); }
 std::string given_of(const Json& row) { return escaped(row.at("given").get<std::string>()); }
-bool is_exact(const Json& row) { return row.at("way").get<std::string>().rfind("exact", 0) == 0 && row.at("given").get<std::string>().empty(); }
+bool is_exact(const Json& row) {
+  return row.at("way").get<std::string>().rfind("exact", 0) == 0 && row.at("given").get<std::string>().empty();
+}
 
 /// 1, 2 or 5 times a power of ten, at least x.
 double round_up(double x) {
@@ -30,7 +36,8 @@ Palette palette() {
   for (std::size_t i = 1; i < colours.size(); ++i) {
     const double at = double(i - 1) / 254 * 4;
     const auto stop = std::min<std::size_t>(3, std::size_t(at));
-    for (std::size_t c = 0; c < 3; ++c) colours[i][c] = std::uint8_t(std::lround(stops[stop][c] + (at - double(stop)) * (stops[stop + 1][c] - stops[stop][c])));
+    for (std::size_t c = 0; c < 3; ++c)
+      colours[i][c] = std::uint8_t(std::lround(stops[stop][c] + (at - double(stop)) * (stops[stop + 1][c] - stops[stop][c])));
   }
   return colours;
 }
@@ -53,11 +60,16 @@ std::string image(const HeadMap& map) {
 std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '"')
+      out += "&quot;";
+    else
+      out += c;
   }
   return out;
 }
@@ -85,10 +97,12 @@ std::string trade(const std::vector<Json>& rows) {
   constexpr double width = 900, height = 320;
   const auto x = [&](double speed) { return 46 + (speed - left) / (right - left) * (width - 60); };
   const auto y = [&](double kld) { return 14 + (std::log10(kld) - bottom) / (top - bottom) * (height - 48); };
-  std::string out = fmt::format("<div class=\"card\"><svg viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" aria-label=\"divergence against speed\">\n", width, height);
+  std::string out = fmt::format(
+      "<div class=\"card\"><svg viewBox=\"0 0 {:.0f} {:.0f}\" role=\"img\" aria-label=\"divergence against speed\">\n", width, height);
   for (double power = bottom; power <= top; ++power) {
     const double at = y(std::pow(10, power));
-    out += fmt::format("<path class=\"axis\" d=\"M46 {0:.1f}H{1:.0f}\"/><text x=\"40\" y=\"{2:.1f}\" text-anchor=\"end\">{3:g}</text>\n", at, width - 10, at + 3, std::pow(10, power));
+    out += fmt::format("<path class=\"axis\" d=\"M46 {0:.1f}H{1:.0f}\"/><text x=\"40\" y=\"{2:.1f}\" text-anchor=\"end\">{3:g}</text>\n",
+                       at, width - 10, at + 3, std::pow(10, power));
   }
   const double step = round_up((right - left) / 6);
   for (double speed = std::ceil(left / step) * step; speed <= right; speed += step)
@@ -102,20 +116,26 @@ std::string trade(const std::vector<Json>& rows) {
   for (const auto& row : rows) {
     const double speed = row.at("read_tokens_per_second"), kld = row.at("kld_mean");
     if (is_exact(row)) {
-      out += fmt::format("<path class=\"exact\" stroke-dasharray=\"3 3\" d=\"M{0:.1f} 14V{1:.0f}\"/><text x=\"{2:.1f}\" y=\"{3:.0f}\">exact</text>\n", x(speed), height - 34, x(speed) + 4, height - 38);
+      out += fmt::format(
+          "<path class=\"exact\" stroke-dasharray=\"3 3\" d=\"M{0:.1f} 14V{1:.0f}\"/><text x=\"{2:.1f}\" y=\"{3:.0f}\">exact</text>\n",
+          x(speed), height - 34, x(speed) + 4, height - 38);
       continue;
     }
     if (kld <= 0) continue;
-    Label label{x(speed) + 7, y(kld) + 4, 6.2 * double(row.at("way").get<std::string>().size())};
+    Label label{x(speed) + 7, y(kld) + 4, 6.2 * double(label_of(row).size())};
     if (label.x + label.width > width) label.x -= label.width + 14;
     // Down, until no label lies beneath it.
     const auto covered = [&] {
-      return std::any_of(taken.begin(), taken.end(), [&](const Label& t) { return std::abs(t.y - label.y) < 12 && label.x < t.x + t.width && t.x < label.x + label.width; });
+      return std::any_of(taken.begin(), taken.end(), [&](const Label& t) {
+        return std::abs(t.y - label.y) < 12 && label.x < t.x + t.width && t.x < label.x + label.width;
+      });
     };
     while (covered()) label.y += 4;
     taken.push_back(label);
-    out += fmt::format("<g><title>{} {}</title><circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"/><text class=\"name\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text></g>\n", name_of(row),
-                       given_of(row), x(speed), y(kld), label.x, label.y, name_of(row));
+    out += fmt::format(
+        "<g><title>{} {}</title><circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"/><text class=\"name\" x=\"{:.1f}\" "
+        "y=\"{:.1f}\">{}</text></g>\n",
+        name_of(row), given_of(row), x(speed), y(kld), label.x, label.y, name_of(row));
   }
   return out + "</svg></div>\n";
 }
@@ -138,17 +158,26 @@ std::string curves(const std::vector<Json>& rows) {
       double begin = first;
       for (std::size_t i = 0; i < of.at("curve").size(); ++i) {
         const double end = of.at("curve_ends")[i], loss = std::min(of.at("curve")[i].get<double>(), top);
-        path += fmt::format("{}{:.1f} {:.1f}", i == 0 ? "M" : "L", left + ((begin + end) / 2 - first) / (last - first) * (right - left), low - loss / top * (low - high));
+        path += fmt::format("{}{:.1f} {:.1f}", i == 0 ? "M" : "L", left + ((begin + end) / 2 - first) / (last - first) * (right - left),
+                            low - loss / top * (low - high));
         begin = end;
       }
       return fmt::format("<path class=\"{}\" d=\"{}\"/>\n", kind, path);
     };
-    out += fmt::format("<div class=\"card\"><h3>{} <span class=\"given\">{}</span></h3><svg viewBox=\"0 0 300 134\" role=\"img\" aria-label=\"loss of {}\">\n", name_of(row), given_of(row), name_of(row));
-    out += fmt::format("<path class=\"axis\" d=\"M{0} {1}V{2}H{3}\"/><text x=\"{4}\" y=\"{5}\" text-anchor=\"end\">{6:.1f}</text><text x=\"{4}\" y=\"{2}\" text-anchor=\"end\">0</text>\n",
-                       left, high, low, right, left - 4, high + 6, top);
-    out += fmt::format("<text x=\"{}\" y=\"131\">{:.0f}</text><text x=\"{}\" y=\"131\" text-anchor=\"end\">{:.0f}</text>\n", left, first, right, last);
-    if (is_exact(row)) exact = &row;  // exact, or exact@P, over the same tokens stands before the ways
-    else if (exact) out += line(*exact, "exact");
+    out += fmt::format(
+        "<div class=\"card\"><h3>{} <span class=\"given\">{}</span></h3><svg viewBox=\"0 0 300 134\" role=\"img\" aria-label=\"loss of "
+        "{}\">\n",
+        name_of(row), given_of(row), name_of(row));
+    out += fmt::format(
+        "<path class=\"axis\" d=\"M{0} {1}V{2}H{3}\"/><text x=\"{4}\" y=\"{5}\" text-anchor=\"end\">{6:.1f}</text><text x=\"{4}\" "
+        "y=\"{2}\" text-anchor=\"end\">0</text>\n",
+        left, high, low, right, left - 4, high + 6, top);
+    out += fmt::format("<text x=\"{}\" y=\"131\">{:.0f}</text><text x=\"{}\" y=\"131\" text-anchor=\"end\">{:.0f}</text>\n", left, first,
+                       right, last);
+    if (is_exact(row))
+      exact = &row;  // exact, or exact@P, over the same tokens stands before the ways
+    else if (exact)
+      out += line(*exact, "exact");
     out += line(row, is_exact(row) ? "exact" : "way") + "</svg></div>\n";
   }
   return out + "</div>\n";
@@ -157,11 +186,17 @@ std::string curves(const std::vector<Json>& rows) {
 std::string images(const std::vector<HeadMap>& maps) {
   std::string ramp;
   const auto colours = palette();
-  for (const std::size_t i : {1u, 64u, 128u, 192u, 255u}) ramp += fmt::format("{}rgb({} {} {})", ramp.empty() ? "" : ",", colours[i][0], colours[i][1], colours[i][2]);
-  std::string out = fmt::format("<div class=\"ramp\" style=\"background:linear-gradient(to right,{})\"></div><div class=\"rampends\"><span>{:g} or less</span><span>all of a query's weight</span></div>\n<div class=\"maps\">\n", ramp, faintest);
+  for (const std::size_t i : {1u, 64u, 128u, 192u, 255u})
+    ramp += fmt::format("{}rgb({} {} {})", ramp.empty() ? "" : ",", colours[i][0], colours[i][1], colours[i][2]);
+  std::string out = fmt::format(
+      "<div class=\"ramp\" style=\"background:linear-gradient(to right,{})\"></div><div class=\"rampends\"><span>{:g} or "
+      "less</span><span>all of a query's weight</span></div>\n<div class=\"maps\">\n",
+      ramp, faintest);
   for (const auto& map : maps)
-    out += fmt::format("<figure><img alt=\"attention of layer {0}, head {1}\" src=\"{2}\"><figcaption><b>layer {0}, head {1}</b>: looks {3}</figcaption></figure>\n", map.layer, map.head,
-                       image(map), map.role);
+    out += fmt::format(
+        "<figure><img alt=\"attention of layer {0}, head {1}\" src=\"{2}\"><figcaption><b>layer {0}, head {1}</b>: looks "
+        "{3}</figcaption></figure>\n",
+        map.layer, map.head, image(map), map.role);
   return out + "</div>\n";
 }
 

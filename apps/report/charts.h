@@ -12,7 +12,8 @@ namespace heed::app {
 std::string escaped(const std::string& text);
 
 /// Horizontal bars of one number a row; `text` is what stands behind the bar.
-std::string bars(const std::string& title, const std::string& unit, const std::vector<Json>& rows, double (*value)(const Json&), std::string (*text)(const Json&));
+std::string bars(const std::string& title, const std::string& unit, const std::vector<Json>& rows, double (*value)(const Json&),
+                 std::string (*text)(const Json&));
 /// Speed of reading against divergence from exact, a dot a way.
 std::string trade(const std::vector<Json>& rows);
 /// A panel a way: its loss along the text, and exact attention's behind it.

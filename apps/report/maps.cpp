@@ -37,8 +37,10 @@ void read_row(Head& head, const float* weights, std::int64_t cell, std::int64_t 
   auto& h = head.habits;
   for (std::int64_t j = 0; j <= p; ++j) {
     const double w = weights[j] * part;
-    if (j < sinks) h.first += w;
-    else if (j < p - n / 8) h.far += w;
+    if (j < sinks)
+      h.first += w;
+    else if (j < p - n / 8)
+      h.far += w;
     if (p - j == 1) h.before += w;
     if (weights[j] > 0) h.entropy -= w * std::log(weights[j]);
   }
@@ -72,7 +74,8 @@ std::vector<HeadMap> head_maps(const Model& model, const std::vector<int>& ids, 
   const auto& c = model.config();
   const auto n = std::int64_t(ids.size()), cells = std::min(n, most_cells);
   std::vector<Seen> layers(std::size_t(c.layers), Seen{});
-  for (auto& layer : layers) layer = {Tensor(DType::f32, {1, cells, c.heads, c.head_width}), Tensor(DType::f32, {1, n, c.kv_heads, c.head_width})};
+  for (auto& layer : layers)
+    layer = {Tensor(DType::f32, {1, cells, c.heads, c.head_width}), Tensor(DType::f32, {1, n, c.kv_heads, c.head_width})};
   Session session(model, n, {}, context);
   session.watch([&](std::int64_t layer, std::int64_t first, const View& q, const View& k) {
     const auto& to = layers[std::size_t(layer)];
@@ -91,13 +94,17 @@ std::vector<HeadMap> head_maps(const Model& model, const std::vector<int>& ids, 
   const struct {
     const char* role;
     double Habits::*habit;
-  } roles[] = {{"at the first tokens", &Habits::first}, {"at the token before", &Habits::before}, {"far back", &Habits::far}, {"widely", &Habits::entropy}};
+    double least;  ///< a head that does less of it is not shown as an example
+  } roles[] = {{"at the first tokens", &Habits::first, 0.2},
+               {"at the token before", &Habits::before, 0.2},
+               {"far back", &Habits::far, 0.2},
+               {"widely", &Habits::entropy, 0}};
   std::vector<HeadMap> chosen;
-  for (const auto& [role, habit] : roles) {
+  for (const auto& [role, habit, least] : roles) {
     for (int times = 0; times < 2; ++times) {
       Head* best = nullptr;
       for (auto& head : heads)
-        if (head.map.role.empty() && (!best || head.habits.*habit > best->habits.*habit)) best = &head;
+        if (head.map.role.empty() && head.habits.*habit >= least && (!best || head.habits.*habit > best->habits.*habit)) best = &head;
       if (!best) break;
       best->map.role = role;
       chosen.push_back(best->map);

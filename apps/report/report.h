@@ -12,9 +12,9 @@ namespace heed::app {
 /// What one head of exact attention looks at, in cells of a square.
 struct HeadMap {
   std::int64_t layer = 0, head = 0;
-  std::string role;                  ///< why it was chosen
-  int cells = 0;                     ///< a side
-  std::vector<float> share;          ///< (cells, cells): of the weight of a query, what falls on the keys of a cell; 0 above the diagonal
+  std::string role;          ///< why it was chosen
+  int cells = 0;             ///< a side
+  std::vector<float> share;  ///< (cells, cells): of the weight of a query, what falls on the keys of a cell; 0 above the diagonal
 };
 
 /// Heads of exact attention that differ most in what they look at.

@@ -16,7 +16,7 @@ body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.55 sy
 main { max-width: 1280px; margin: 0 auto; padding: 40px 28px 80px; }
 h1 { font-size: 27px; line-height: 1.2; letter-spacing: -0.015em; margin: 0 0 6px; }
 h2 { font-size: 18px; letter-spacing: -0.01em; margin: 52px 0 4px; }
-p { margin: 0 0 16px; color: var(--soft); max-width: 78ch; }
+p { margin: 0 0 16px; color: var(--soft); max-width: 92ch; }
 code, .given { font: 12px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 .given { color: var(--soft); }
 .facts { display: flex; flex-wrap: wrap; gap: 6px 28px; margin: 18px 0 0; padding: 0; list-style: none; font-size: 13px; }
@@ -37,11 +37,11 @@ dl { columns: 2 420px; column-gap: 36px; margin: 12px 0 0; font-size: 13px; }
 dt { font-weight: 600; display: inline; }
 dd { display: inline; margin: 0; color: var(--soft); }
 dl div { break-inside: avoid; padding: 2px 0; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 18px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 18px; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px 12px; min-width: 0; }
 .card h3 { font-size: 13px; font-weight: 600; margin: 0 0 8px; }
 .card h3 span { font-weight: 400; color: var(--soft); }
-.bars { display: grid; grid-template-columns: minmax(96px, 150px) 1fr auto; gap: 4px 10px; align-items: center; font-size: 12px; font-variant-numeric: tabular-nums; }
+.bars { display: grid; grid-template-columns: minmax(96px, 172px) 1fr auto; gap: 4px 10px; align-items: center; font-size: 12px; font-variant-numeric: tabular-nums; }
 .bars i { display: block; height: 12px; border-radius: 0 3px 3px 0; background: var(--bar); min-width: 1px; }
 .bars i.exact { background: var(--exact); }
 .bars b { font-weight: 400; text-align: right; }

@@ -12,10 +12,10 @@ inline namespace v0 {
 
 /// One number for each scored token.
 struct Fidelity {
-  std::vector<float> loss;               ///< -ln of the probability that the true token was given
-  std::vector<float> divergence;         ///< KL(reference || this) of the predictions, nats
-  std::vector<float> delta;              ///< probability of the true token, less the reference's
-  std::vector<unsigned char> same_top;   ///< 1 where the likeliest token is the reference's
+  std::vector<float> loss;              ///< -ln of the probability that the true token was given
+  std::vector<float> divergence;        ///< KL(reference || this) of the predictions, nats
+  std::vector<float> delta;             ///< probability of the true token, less the reference's
+  std::vector<unsigned char> same_top;  ///< 1 where the likeliest token is the reference's
 };
 
 /// The final states from which ids[from], ... ids[n - 1] are predicted, f32 (n - from, width), by `session`, which must be new:

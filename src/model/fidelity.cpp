@@ -41,7 +41,8 @@ std::vector<Fidelity> compare_states(const Session& reader, const std::vector<Te
                                      const std::function<void(std::int64_t)>& progress) {
   const auto n = std::int64_t(targets.size()), vocabulary = reader.model().config().vocabulary;
   for (const auto& s : states)
-    if (!s.defined() || s.rank() != 2 || s.extent(0) != n) fail("states", "a row for each of " + std::to_string(n) + " targets", s.defined() ? s.shape().text() : "none");
+    if (!s.defined() || s.rank() != 2 || s.extent(0) != n)
+      fail("states", "a row for each of " + std::to_string(n) + " targets", s.defined() ? s.shape().text() : "none");
   for (const int id : targets)
     if (id < 0 || id >= vocabulary) fail("targets", "ids below " + std::to_string(vocabulary), std::to_string(id));
   const auto& loops = kernel::rows_of(reader.context().isa);
