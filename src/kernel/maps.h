@@ -8,8 +8,15 @@
 namespace heed::kernel {
 
 struct MapTable {
-  /// out[i] = start + sum over t of weight[t] x[offset[t] + i].
-  void (*taps)(const float* x, const std::int64_t* offset, const float* weight, std::int64_t count, float start, float* out, std::int64_t n);
+  /// For each row, rows of x `apart` and rows of out `out_apart` floats apart: out[i] = start + sum over t of weight[t] x[offset[t] + i].
+  void (*taps)(const float* x, std::int64_t apart, std::int64_t rows, const std::int64_t* offset, const float* weight, std::int64_t count,
+               float start, float* out, std::int64_t out_apart, std::int64_t n);
+  /// out[16 t + i] = x[offset[t] + i], n <= 16.
+  void (*columns)(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n);
+  /// out[i] = x[step i].
+  void (*skip)(const float* x, std::int64_t step, float* out, std::int64_t n);
+  /// out[i] = the largest of x[offset[t] + i], count > 0; NaN wins.
+  void (*largest)(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n);
   /// total[t] += sum over i of g[i] x[offset[t] + i].
   void (*dots)(const float* g, const float* x, const std::int64_t* offset, std::int64_t count, std::int64_t n, double* total);
   /// out[i] = sum over t < count of weight[t n + i] x[index[t n + i]]; with weight 0 an element is not read.
@@ -18,8 +25,6 @@ struct MapTable {
   void (*add)(const float* x, float factor, float* out, std::int64_t n);
   /// out[i] = factor x[i] + offset.
   void (*affine)(const float* x, float factor, float offset, float* out, std::int64_t n);
-  /// out[i] = max(out[i], x[i]); NaN wins.
-  void (*max)(const float* x, float* out, std::int64_t n);
   /// Sum of x[i] and of (x[i] - mean)^2.
   double (*sum)(const float* x, std::int64_t n);
   double (*squares)(const float* x, float mean, std::int64_t n);

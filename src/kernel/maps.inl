@@ -1,36 +1,93 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loops of maps.h over the vector operations of the including file. No includes here: this is inside a namespace.
 
-/// N vectors of outputs. Not inlined: the sums must stay in registers.
 template <int N>
-__attribute__((noinline)) void taps_of(const float* x, const std::int64_t* offset, const float* weight, std::int64_t count, float start, float* out) {
-  V sum[N];
+using Count = std::integral_constant<int, N>;
+
+/// R rows of N vectors, the last of `rest` lanes. Not inlined: the sums must stay in registers.
+template <int R, int N>
+__attribute__((noinline)) void taps_of(const float* x, std::int64_t apart, const std::int64_t* offset, const float* weight, std::int64_t count,
+                                       float start, float* out, std::int64_t out_apart, int rest) {
+  V sum[R][N];
 #pragma GCC unroll 8
-  for (int v = 0; v < N; ++v) sum[v] = set1(start);
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) sum[r][v] = set1(start);
   for (std::int64_t t = 0; t < count; ++t) {
     const V w = set1(weight[t]);
     const float* from = x + offset[t];
 #pragma GCC unroll 8
-    for (int v = 0; v < N; ++v) sum[v] = fma(w, load(from + v * width), sum[v]);
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < N; ++v) {
+        const float* at = from + r * apart + v * width;
+        sum[r][v] = fma(w, v + 1 < N || rest == width ? load(at) : load_part(at, rest), sum[r][v]);
+      }
   }
 #pragma GCC unroll 8
-  for (int v = 0; v < N; ++v) store(out + v * width, sum[v]);
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) {
+      float* to = out + r * out_apart + v * width;
+      if (v + 1 < N || rest == width) store(to, sum[r][v]);
+      else store_part(to, sum[r][v], rest);
+    }
 }
 
-void taps(const float* x, const std::int64_t* offset, const float* weight, std::int64_t count, float start, float* out, std::int64_t n) {
+void taps(const float* x, std::int64_t apart, std::int64_t rows, const std::int64_t* offset, const float* weight, std::int64_t count, float start,
+          float* out, std::int64_t out_apart, std::int64_t n) {
   std::int64_t i = 0;
-  for (; i + 4 * width <= n; i += 4 * width) taps_of<4>(x + i, offset, weight, count, start, out + i);
-  if (i + 2 * width <= n) taps_of<2>(x + i, offset, weight, count, start, out + i), i += 2 * width;
-  for (; i < n; i += width) {  // two chains, as one alone waits for itself
-    const int rest = n - i < width ? int(n - i) : width;
-    V even = set1(start), odd = zero();
-    std::int64_t t = 0;
-    for (; t + 2 <= count; t += 2) {
-      even = fma(set1(weight[t]), load_part(x + offset[t] + i, rest), even);
-      odd = fma(set1(weight[t + 1]), load_part(x + offset[t + 1] + i, rest), odd);
+  // Columns of four vectors, then a last one of as many as are left; several rows where a column is narrow.
+  const auto column = [&](auto many, auto vectors, int rest) {
+    constexpr int R = decltype(many)::value, N = decltype(vectors)::value;
+    std::int64_t r = 0;
+    for (; r + R <= rows; r += R) taps_of<R, N>(x + r * apart + i, apart, offset, weight, count, start, out + r * out_apart + i, out_apart, rest);
+    for (; r < rows; ++r) taps_of<1, N>(x + r * apart + i, apart, offset, weight, count, start, out + r * out_apart + i, out_apart, rest);
+  };
+  for (; i + 4 * width < n; i += 4 * width) column(Count<2>(), Count<4>(), width);
+  const int left = int((n - i + width - 1) / width), rest = int(n - i) - (left - 1) * width;
+  if (left == 4) column(Count<2>(), Count<4>(), rest);
+  else if (left == 3) column(Count<2>(), Count<3>(), rest);
+  else if (left == 2) column(Count<4>(), Count<2>(), rest);
+  else if (left == 1) column(Count<8>(), Count<1>(), rest);
+}
+
+void columns(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n) {
+  if (n == 16) {
+    for (std::int64_t t = 0; t < count; ++t)
+#pragma GCC unroll 2
+      for (int v = 0; v < 16; v += width) store(out + t * 16 + v, load(x + offset[t] + v));
+    return;
+  }
+  for (int v = 0; v < int(n); v += width) {
+    const int rest = int(n) - v < width ? int(n) - v : width;
+    for (std::int64_t t = 0; t < count; ++t) store_part(out + t * 16 + v, load_part(x + offset[t] + v, rest), rest);
+  }
+}
+
+void skip(const float* x, std::int64_t step, float* out, std::int64_t n) {
+  std::int64_t i = 0;
+  if (step == 2)
+    for (; i + width < n; i += width) store(out + i, evens(load(x + 2 * i), load(x + 2 * i + width)));
+  for (; i < n; ++i) out[i] = x[step * i];
+}
+
+void largest(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + 2 * width <= n; i += 2 * width) {
+    V a = load(x + offset[0] + i), b = load(x + offset[0] + i + width);
+    for (std::int64_t t = 1; t < count; ++t) {
+      a = larger(load(x + offset[t] + i), a);
+      b = larger(load(x + offset[t] + i + width), b);
     }
-    if (t < count) even = fma(set1(weight[t]), load_part(x + offset[t] + i, rest), even);
-    store_part(out + i, plus(even, odd), rest);
+    store(out + i, a);
+    store(out + i + width, b);
+  }
+  for (; i < n; i += width) {
+    const int rest = n - i < width ? int(n - i) : width;
+    V a = load_part(x + offset[0] + i, rest);
+    for (std::int64_t t = 1; t < count; ++t) a = larger(load_part(x + offset[t] + i, rest), a);
+    store_part(out + i, a, rest);
   }
 }
 
@@ -83,12 +140,6 @@ void affine(const float* x, float factor, float offset, float* out, std::int64_t
   if (i < n) store_part(out + i, fma(by, load_part(x + i, int(n - i)), start), int(n - i));
 }
 
-void max(const float* x, float* out, std::int64_t n) {
-  std::int64_t i = 0;
-  for (; i + width <= n; i += width) store(out + i, larger(load(x + i), load(out + i)));
-  if (i < n) store_part(out + i, larger(load_part(x + i, int(n - i)), load_part(out + i, int(n - i))), int(n - i));
-}
-
 /// Partial sums of f32 leave for a double before they grow long.
 template <class F>
 inline __attribute__((always_inline)) double total_of(std::int64_t n, F term) {
@@ -116,4 +167,4 @@ double squares(const float* x, float mean, std::int64_t n) {
   });
 }
 
-constexpr MapTable make_table() { return {taps, dots, pick, add, affine, max, sum, squares}; }
+constexpr MapTable make_table() { return {taps, columns, skip, largest, dots, pick, add, affine, sum, squares}; }

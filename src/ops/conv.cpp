@@ -38,7 +38,7 @@ struct Conv {
     if (planes.plain() || planes.size() == 0) return dense;
     const Tensor result(DType::f32, {batch * inputs, planes.size()});
     pieces(context.threads, batch * inputs, 16384 / planes.size(), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) planes.load(dense.raw<float>() + i * product_of(s.in), result.raw<float>() + i * planes.size());
+      for (std::int64_t i = begin; i < end; ++i) planes.load(kernel::maps_of(context.isa), dense.raw<float>() + i * product_of(s.in), result.raw<float>() + i * planes.size());
     });
     return result;
   }
@@ -72,17 +72,12 @@ void columns(const Conv& c, const float* ready, const std::vector<std::int64_t>&
 }
 
 /// The same in panels of 16 windows, to[panel][offsets][16], for `depth` taps.
-void panels(const Conv& c, const float* ready, const std::int64_t* offsets, std::int64_t depth, std::int64_t begin, std::int64_t count, float* to) {
+void panels(const kernel::MapTable& loops, const Conv& c, const float* ready, const std::int64_t* offsets, std::int64_t depth, std::int64_t begin, std::int64_t count, float* to) {
   for (std::int64_t at = 0; at < count; at += product::panel, to += depth * product::panel) {
     const std::int64_t n = std::min(product::panel, count - at);
     if (n < product::panel) std::fill(to, to + depth * product::panel, 0.0f);
     segments(c.s, begin + at, begin + at + n, [&](std::int64_t row, std::int64_t column, std::int64_t some, std::int64_t place) {
-      const float* from = ready + c.planes.row(row) + column;
-      if (some == product::panel)
-        for (std::int64_t k = 0; k < depth; ++k) std::copy(from + offsets[k], from + offsets[k] + product::panel, to + k * product::panel);
-      else
-        for (std::int64_t k = 0; k < depth; ++k)
-          for (std::int64_t i = 0; i < some; ++i) to[k * product::panel + place + i] = from[offsets[k] + i];
+      loops.columns(ready + c.planes.row(row) + column, offsets, depth, to + place, some);
     });
   }
 }
@@ -96,23 +91,36 @@ Tensor back_to_weight(const Ops& ops, const Conv& c, const Tensor& x, const Tens
 
 Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
   Tensor out(DType::f32, c.out());
-  const Tensor ready = c.ready(ops.context(), x), weight = w.with_origin(nullptr).dense();
+  const Tensor weight = w.with_origin(nullptr).dense();
   const Tensor start = bias.defined() ? bias.with_origin(nullptr).dense() : Tensor::zeros(DType::f32, {c.outputs});
   const auto& loops = kernel::maps_of(ops.context().isa);
   const std::int64_t K = c.depth(), S = c.s.places(), O = c.group_outputs(), wide = c.s.out[2];
   const auto offsets = c.offsets(c.group_inputs());
-  const auto maps = [&](std::int64_t b, std::int64_t group) { return ready.raw<float>() + (b * c.inputs + group * c.group_inputs()) * c.planes.size(); };
   if (K == 0 || c.empty()) {
     for (std::int64_t i = 0; i < out.count(); ++i) out.raw<float>()[i] = start.raw<float>()[i / S % c.outputs];
   } else if (O <= few) {
-    pieces(ops.context().threads, c.batch * c.outputs * c.s.rows(), 65536 / (K * wide), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t map = i / c.s.rows(), o = map % c.outputs, row = i % c.s.rows();
-        loops.taps(maps(map / c.outputs, o / O) + c.planes.row(row), offsets.data(), weight.raw<float>() + o * K, K, start.raw<float>()[o],
-                   out.raw<float>() + i * wide, wide);
+    // A task makes the maps of a group ready and reads them while they are near; where there are too few groups, or too large ones,
+    // all are made ready before and a task has some rows of one.
+    const std::int64_t high = c.s.out[1], size = c.planes.size(), I = c.group_inputs(), tasks = c.batch * c.groups;
+    const bool near = !c.planes.plain() && I * size <= 1 << 20 && tasks >= 2 * base::thread_count(ops.context().threads);
+    const std::int64_t parts = near ? 1 : std::min<std::int64_t>(high, 4 * base::thread_count(ops.context().threads));
+    const Tensor given = near ? x.with_origin(nullptr).dense() : c.ready(ops.context(), x);
+    base::parallel(ops.context().threads, tasks * parts, [&](std::int64_t index, int) {
+      const std::int64_t task = index / parts, row = high * (index % parts) / parts, rows = high * (index % parts + 1) / parts - row;
+      const float* maps = given.raw<float>() + task * I * (near ? product_of(c.s.in) : size);
+      if (near) {
+        float* ready = product::scratch(I * size);
+        for (std::int64_t i = 0; i < I; ++i) c.planes.load(loops, maps + i * product_of(c.s.in), ready + i * size);
+        maps = ready;
       }
+      for (std::int64_t o = task % c.groups * O; o < (task % c.groups + 1) * O; ++o)
+        for (std::int64_t d = 0; d < c.s.out[0]; ++d)
+          loops.taps(maps + c.planes.row(d * high + row), high > 1 ? c.planes.row(1) : 0, rows, offsets.data(), weight.raw<float>() + o * K, K,
+                     start.raw<float>()[o], out.raw<float>() + (((task / c.groups * c.outputs + o) * c.s.out[0] + d) * high + row) * wide, wide, wide);
     });
   } else {
+    const Tensor ready = c.ready(ops.context(), x);
+    const auto maps = [&](std::int64_t b, std::int64_t group) { return ready.raw<float>() + (b * c.inputs + group * c.group_inputs()) * c.planes.size(); };
     const bool as_is = c.s.taps() == 1 && c.planes.plain() && c.s.stride == Triple{1, 1, 1};
     std::int64_t each = 256;
     while (each > 64 && c.batch * c.groups * ((S + each - 1) / each) < 4 * base::thread_count(ops.context().threads)) each /= 2;
@@ -126,7 +134,7 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
       for (std::int64_t k = 0; k < K && !as_is; k += product::depth) {
         const std::int64_t depth = std::min(product::depth, K - k);
         float* packed = product::scratch((n + product::panel - 1) / product::panel * product::panel * depth);
-        panels(c, maps(b, group), offsets.data() + k, depth, begin, n, packed);
+        panels(loops, c, maps(b, group), offsets.data() + k, depth, begin, n, packed);
         product::loops_of(ops.context().isa).f32({factors + k, K, 1, product::most_rows * K}, packed, product::panel, depth * product::panel, depth, O, n, to, S, k > 0);
       }
       if (bias.defined())

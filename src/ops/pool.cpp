@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <limits>
+#include <memory>
 
 #include "heed/ops.h"
+#include "kernel/maps.h"
 #include "ops/lanes.h"
 #include "ops/separable.h"
 #include "ops/sliding.h"
@@ -102,8 +105,7 @@ Tensor places(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps)
   return index;
 }
 
-Tensor largest(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps) {
-  Tensor out = separable_max(ops, x, maps);
+Tensor largest(const Ops& ops, const Tensor& x, Tensor out, const std::vector<AxisMap>& maps) {
   if (!ops.wanted({&x})) return out;
   return ops.record("max_pool", out, {&x}, [s = x.shape(), index = places(ops, x, maps)](const Pull& p) -> std::vector<Tensor> {
     const Tensor g = p.gradient().reshape(index.shape());
@@ -113,8 +115,26 @@ Tensor largest(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps
 
 }  // namespace
 
-Tensor Ops::max_pool(const Tensor& x, const PoolOptions& options) const { return largest(*this, x, window_maps(pooled(x, options), true)); }
-Tensor Ops::adaptive_max_pool(const Tensor& x, const std::vector<std::int64_t>& size) const { return largest(*this, x, adaptive_maps(x, size)); }
+Tensor Ops::max_pool(const Tensor& x, const PoolOptions& options) const {
+  const Sliding s = pooled(x, options);
+  const auto maps = window_maps(s, true);
+  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, map_shape(x.extent(0), x.extent(1), s.axes, s.out));
+  const auto& loops = kernel::maps_of(context_.isa);
+  const Planes planes(s);
+  pieces(context_.threads, x.extent(0) * x.extent(1), 16384 / planes.size(), [&](std::int64_t begin, std::int64_t end) {
+    const std::unique_ptr<float[]> ready(new float[std::size_t(planes.size())]);
+    for (std::int64_t map = begin; map < end; ++map) {
+      planes.load(loops, from.raw<float>() + map * product_of(s.in), ready.get(), -std::numeric_limits<float>::infinity());
+      for (std::int64_t r = 0; r < s.rows(); ++r)
+        loops.largest(ready.get() + planes.row(r), planes.taps().data(), s.taps(), out.raw<float>() + (map * s.rows() + r) * s.out[2], s.out[2]);
+    }
+  });
+  return largest(*this, x, out, maps);
+}
+Tensor Ops::adaptive_max_pool(const Tensor& x, const std::vector<std::int64_t>& size) const {
+  const auto maps = adaptive_maps(x, size);
+  return largest(*this, x, separable_max(*this, x, maps), maps);
+}
 
 Tensor Ops::average_pool(const Tensor& x, const PoolOptions& options) const {
   const Sliding s = pooled(x, options);
@@ -122,7 +142,13 @@ Tensor Ops::average_pool(const Tensor& x, const PoolOptions& options) const {
   return separable(*this, x, window_maps(s, options.count_padding));
 }
 Tensor Ops::adaptive_average_pool(const Tensor& x, const std::vector<std::int64_t>& size) const {
-  return separable(*this, x, adaptive_maps(x, size));
+  const auto maps = adaptive_maps(x, size);
+  const bool whole = std::all_of(maps.begin(), maps.end(), [](const AxisMap& map) { return map.out() == 1; });
+  if (!whole || maps.size() == 1) return separable(*this, x, maps);
+  auto extents = x.shape().vector();
+  std::fill(extents.begin() + 2, extents.end(), 1);
+  const Tensor line = x.reshape({x.extent(0), x.extent(1), product_of(spatial_of(x.shape()))});
+  return separable(*this, line, adaptive_maps(line, {1})).reshape(Shape(extents));
 }
 
 Tensor Ops::lse_pool(const Tensor& x, const PoolOptions& options) const {

@@ -18,9 +18,15 @@ struct Pass {
   std::vector<std::int32_t> index{};      ///< of a last axis whose outputs have as many entries each: [entries][out]
   std::vector<float> weight{};
   std::int64_t entries = 0;
+  bool single = true, runs = true;  ///< every output is one entry of weight 1; entries of an output are neighbours of one weight
 
   Pass(const AxisMap& m, std::int64_t before, std::int64_t after) : map(m), outer(before), inner(after) {
     for (const auto i : map.index) offset.push_back(i * inner);
+    for (std::size_t o = 0; o + 1 < map.begin.size(); ++o) {
+      const auto first = std::size_t(map.begin[o]), last = std::size_t(map.begin[o + 1]);
+      single = single && last == first + 1 && map.weight[first] == 1;
+      for (std::size_t e = first + 1; e < last; ++e) runs = runs && map.index[e] == map.index[e - 1] + 1 && map.weight[e] == map.weight[first];
+    }
     if (inner != 1 || map.out() == 0) return;
     entries = map.begin[1];
     for (std::int64_t o = 0; o < map.out(); ++o)
@@ -35,15 +41,24 @@ struct Pass {
   void sum(const kernel::MapTable& loops, const float* from, float* to) const {
     const std::int64_t n = map.out();
     for (std::int64_t i = 0; i < outer; ++i, from += map.in * inner) {
-      if (entries > 0) {
+      if (single && inner == 1) {
+        for (std::int64_t o = 0; o < n; ++o) to[o] = from[index[std::size_t(o)]];
+        to += n;
+        continue;
+      }
+      if (entries > 0 && entries <= 8) {
         loops.pick(from, index.data(), weight.data(), entries, to, n);
         to += n;
         continue;
       }
       for (std::int64_t o = 0; o < n; ++o, to += inner) {
         const std::int64_t begin = map.begin[std::size_t(o)], count = map.begin[std::size_t(o) + 1] - begin;
-        if (inner > 1) {
-          loops.taps(from, offset.data() + begin, map.weight.data() + begin, count, 0, to, inner);
+        if (single) {
+          std::copy(from + offset[std::size_t(begin)], from + offset[std::size_t(begin)] + inner, to);
+        } else if (inner > 1) {
+          loops.taps(from, 0, 1, offset.data() + begin, map.weight.data() + begin, count, 0, to, inner, inner);
+        } else if (runs) {
+          *to = count == 0 ? 0 : float(loops.sum(from + map.index[std::size_t(begin)], count) * double(map.weight[std::size_t(begin)]));
         } else {
           float sum = 0;
           for (std::int64_t e = begin; e < begin + count; ++e) sum += map.weight[std::size_t(e)] * from[map.index[std::size_t(e)]];
@@ -57,9 +72,7 @@ struct Pass {
       for (std::int64_t o = 0; o < map.out(); ++o, to += inner) {
         const std::int64_t begin = map.begin[std::size_t(o)], end = map.begin[std::size_t(o) + 1];
         if (inner > 1) {
-          const float* first = from + offset[std::size_t(begin)];
-          std::copy(first, first + inner, to);
-          for (std::int64_t e = begin + 1; e < end; ++e) loops.max(from + offset[std::size_t(e)], to, inner);
+          loops.largest(from, offset.data() + begin, end - begin, to, inner);
         } else {
           float best = from[map.index[std::size_t(begin)]];
           for (std::int64_t e = begin + 1; e < end; ++e) {

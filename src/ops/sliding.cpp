@@ -41,15 +41,14 @@ void Planes::each_phase(F&& body) const {
   }
 }
 
-void Planes::load(const float* map, float* ready) const {
+void Planes::load(const kernel::MapTable& loops, const float* map, float* ready, float fill) const {
   const std::int64_t stride = s_.stride[2];
   each_phase([&](std::int64_t place, std::int64_t from, std::int64_t begin, std::int64_t end) {
     float* to = ready + place;
-    std::fill(to, to + begin, 0.0f);
+    std::fill(to, to + begin, fill);
     if (stride == 1) std::copy(map + from + begin, map + from + end, to + begin);
-    else
-      for (std::int64_t i = begin; i < end; ++i) to[i] = map[from + stride * i];
-    std::fill(to + end, to + phase_, 0.0f);
+    else if (begin < end) loops.skip(map + from + stride * begin, stride, to + begin, end - begin);
+    std::fill(to + end, to + phase_, fill);
   });
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "heed/tensor.h"
+#include "kernel/maps.h"
 
 namespace heed {
 inline namespace v0 {
@@ -71,7 +72,7 @@ class Planes {
   const std::vector<std::int64_t>& taps() const { return taps_; }
   /// The first float of a row of windows, to which the taps' offsets are added.
   std::int64_t row(std::int64_t r) const { return ((r / s_.out[1] * s_.stride[0]) * high_ + r % s_.out[1] * s_.stride[1]) * pitch_; }
-  void load(const float* map, float* ready) const;
+  void load(const kernel::MapTable& loops, const float* map, float* ready, float fill = 0) const;
   /// The reverse: what no window reaches becomes 0, padding is dropped.
   void unload(const float* ready, float* map) const;
 
