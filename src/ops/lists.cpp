@@ -177,44 +177,44 @@ Attended Ops::merge(const Attended& a, const Attended& b) const {
 
 namespace {
 
-/// The rows of each segment, and x seen as [E, inner].
+/// x seen as rows [E, inner], each of a segment.
 struct Segments {
-  Lists lists;
-  std::int64_t inner = 1;
-  Segments(const Tensor& x, const Tensor& segment, std::int64_t segments) {
+  Tensor rows, ids;
+  std::int64_t inner = 1, segments;
+  Segments(const Tensor& x, const Tensor& segment, std::int64_t count) : segments(count) {
     need(x, DType::f32, "x");
     need(segment, DType::i64, "segment");
     if (x.rank() < 1 || segment.shape() != Shape{x.extent(0)})
       fail("segment", x.rank() < 1 ? "x [E, ...]" : Shape{x.extent(0)}.text(), segment.shape().text());
-    Tensor pairs = Tensor::zeros(DType::i64, {2, segment.count()});
-    const Tensor from = segment.dense();
-    std::copy_n(from.raw<std::int64_t>(), segment.count(), pairs.raw<std::int64_t>() + segment.count());
-    lists = lists_of_edges(pairs, segments);
+    rows = x.dense(), ids = segment.dense();
     for (int a = 1; a < x.rank(); ++a) inner *= x.extent(a);
+    for (std::int64_t e = 0; e < ids.count(); ++e)
+      if (const auto s = ids.raw<std::int64_t>()[e]; s < 0 || s >= segments)
+        fail("segment", "0 to " + std::to_string(segments - 1), std::to_string(s) + " at row " + std::to_string(e));
   }
-  Tensor make(const Tensor& x, std::int64_t segments) const { return Tensor(DType::f32, with_axis(x.shape(), 0, segments)); }
-  /// body(segment, rows, count) in parallel.
+  /// out[s, ...] = start, then body(out[s], row, inner) for its rows in order. A task walks all rows and takes those of a range of
+  /// segments.
   template <class F>
-  void each(int threads, F&& body) const {
-    const auto *offsets = lists.offsets.raw<std::int64_t>(), *rows = lists.edge.raw<std::int64_t>();
-    const std::int64_t segments = lists.offsets.count() - 1,
-                       average = inner * std::max<std::int64_t>(1, lists.edge.count() / std::max<std::int64_t>(segments, 1));
-    pieces(threads, segments, 16384 / average, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t s = begin; s < end; ++s) body(s, rows + offsets[s], offsets[s + 1] - offsets[s]);
+  Tensor reduce(int threads, float start, F&& body) const {
+    Tensor out(DType::f32, with_axis(rows.shape(), 0, segments));
+    const std::int64_t ranges = rows.count() < 65536 ? 1 : 2;
+    base::parallel(threads, ranges, [&](std::int64_t range, int) {
+      const std::int64_t first = segments * range / ranges, last = segments * (range + 1) / ranges;
+      std::fill(out.raw<float>() + first * inner, out.raw<float>() + last * inner, start);
+      const auto* s = ids.raw<std::int64_t>();
+      const float* row = rows.raw<float>();
+      for (std::int64_t e = 0; e < ids.count(); ++e, row += inner)
+        if (s[e] >= first && s[e] < last) body(out.raw<float>() + s[e] * inner, row, inner);
     });
+    return out;
   }
 };
 
 }  // namespace
 
 Tensor Ops::segment_sum(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
-  const Segments by(x, segment, segments);
-  const Tensor from = x.dense(), out = by.make(x, segments);
-  by.each(context_.threads, [&](std::int64_t s, const std::int64_t* rows, std::int64_t count) {
-    float* to = out.raw<float>() + s * by.inner;
-    std::fill(to, to + by.inner, 0.0f);
-    for (std::int64_t e = 0; e < count; ++e)
-      for (std::int64_t i = 0; i < by.inner; ++i) to[i] += from.raw<float>()[rows[e] * by.inner + i];
+  const Tensor out = Segments(x, segment, segments).reduce(context_.threads, 0, [](float* to, const float* row, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] += row[i];
   });
   return record("segment_sum", out, {&x},
                 [segment](const Pull& p) -> std::vector<Tensor> { return {p.ops.index_select(p.gradient(), 0, segment)}; });
@@ -229,16 +229,8 @@ Tensor Ops::segment_mean(const Tensor& x, const Tensor& segment, std::int64_t se
 }
 
 Tensor Ops::segment_max(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
-  const Segments by(x, segment, segments);
-  const Tensor from = x.dense(), out = by.make(x, segments);
-  by.each(context_.threads, [&](std::int64_t s, const std::int64_t* rows, std::int64_t count) {
-    float* to = out.raw<float>() + s * by.inner;
-    std::fill(to, to + by.inner, -infinity);
-    for (std::int64_t e = 0; e < count; ++e)
-      for (std::int64_t i = 0; i < by.inner; ++i) {
-        const float y = from.raw<float>()[rows[e] * by.inner + i];
-        if (y > to[i] || y != y) to[i] = y;
-      }
+  const Tensor out = Segments(x, segment, segments).reduce(context_.threads, -infinity, [](float* to, const float* row, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = to[i] > row[i] || to[i] != to[i] ? to[i] : row[i];
   });
   return record(
       "segment_max", out, {&x},
@@ -255,11 +247,13 @@ Tensor Ops::segment_max(const Tensor& x, const Tensor& segment, std::int64_t seg
 
 Tensor Ops::segment_softmax(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
   const Segments by(x, segment, segments);
+  Tensor edges = Tensor::zeros(DType::i64, {2, by.ids.count()});
+  std::copy_n(by.ids.raw<std::int64_t>(), by.ids.count(), edges.raw<std::int64_t>() + by.ids.count());
   ListTensors scores;
   scores.bias = x.reshape({x.extent(0), by.inner});
   ListOptions options;
   options.score = ListScore::edge;
-  return attend_lists(scores, by.lists, options, want_weights).weights.reshape(x.shape());
+  return attend_lists(scores, lists_of_edges(edges, segments), options, want_weights).weights.reshape(x.shape());
 }
 
 }  // namespace v0
