@@ -230,7 +230,7 @@ Tensor Ops::segment_mean(const Tensor& x, const Tensor& segment, std::int64_t se
 
 Tensor Ops::segment_max(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
   const Tensor out = Segments(x, segment, segments).reduce(context_.threads, -infinity, [](float* to, const float* row, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; ++i) to[i] = to[i] > row[i] || to[i] != to[i] ? to[i] : row[i];
+    for (std::int64_t i = 0; i < n; ++i) to[i] = (to[i] > row[i]) | (to[i] != to[i]) ? to[i] : row[i];
   });
   return record(
       "segment_max", out, {&x},
