@@ -76,6 +76,8 @@ class Forward {
       end = std::min<std::int64_t>(length, end + call_.chunk);
       for (std::int64_t h = first_head_; h < last_head_; ++h) {
         turn(h);
+        const std::int64_t i = h - first_head_, heads = last_head_ - first_head_;  // a share of the next block with each head
+        walk_.foresee(end + call_.chunk * i / heads, end + call_.chunk * (i + 1) / heads, first_head_, last_head_);
         for (auto& s = places_[std::size_t(h - first_head_)]; s < end; s = walk_.advance()) chunk(s, exclusive, first);
       }
     }

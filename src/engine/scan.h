@@ -51,6 +51,8 @@ class Walk {
   void turn(std::int64_t h, float* carry);
   /// Reads a chunk of at most `most` tokens that begins with the s-th.
   void load(std::int64_t s, int most);
+  /// Asks for the rows of some tokens to come, token by token as they lie: the rows of one head are too far apart for the processor to foresee.
+  void foresee(std::int64_t from, std::int64_t to, std::int64_t first_head, std::int64_t last_head) const;
   /// The next token's place in the walk; the chunk's growth is carried.
   std::int64_t advance();
 

@@ -74,6 +74,7 @@ class Backward {
   /// The chunk at s, decayed into: the state becomes S_0, u is solved for.
   void enter(std::int64_t s, float* state) {
     walk_.load(s, call_.chunk);
+    walk_.foresee(s + walk_.count, s + 2 * walk_.count, walk_.h, walk_.h + 1);
     walk_.begin(state);
     if (call_.delta) walk_.solve(state, nullptr);
   }
@@ -140,6 +141,7 @@ class Backward {
 void Backward::chunk(std::int64_t c, const float* state) {
   recall(c);
   walk_.load(places_[std::size_t(c)], call_.chunk);
+  if (c > 0) walk_.foresee(places_[std::size_t(c - 1)], places_[std::size_t(c)], walk_.h, walk_.h + 1);
   const int count = walk_.count, panels = int(W / 16), channels = int(P / 16);
   const auto& loops = *call_.loops;
   std::memset(walk_.k.get() + count * P, 0, std::size_t((up16(count) - count) * P) * sizeof(float));

@@ -12,7 +12,6 @@ Buffer zeros(std::int64_t count) {
   return buffer;
 }
 
-/// The next chunk's rows lie too far apart for the processor to foresee them.
 void fetch(const void* row, std::int64_t bytes) {
   for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(row) + i, 0, 2);
 }
@@ -81,13 +80,6 @@ void Walk::load(std::int64_t s, int most) {
     call.loops->exp(growth.data(), all, ups.get());
     call.loops->exp(downs.get(), all, downs.get());
   }
-  const std::int64_t ahead = std::min<std::int64_t>(call.length(b) - s, 2 * count);
-  for (int i = count; i < ahead; ++i) {
-    fetch(call.q, at(call.q, b, token(i), h), D);
-    fetch(call.k, at(call.k, b, token(i), G), D);
-    fetch(call.v, at(call.v, b, token(i), G) + first * call.v.strides[3], columns);
-    if (call.channels && call.decay.n != 0 && call.decay.m == 1) fetch(call.decay.at<float>(b, token(i), h, 0), D * std::int64_t(sizeof(float)));
-  }
   for (int i = 0; i < count; ++i) {
     const std::int64_t t = token(i);
     float *query = q.get() + i * depth, *key = k.get() + i * depth, *value = u.get() + i * width;
@@ -111,6 +103,19 @@ void Walk::load(std::int64_t s, int most) {
   const std::int64_t whole = up16(count);
   std::memset(k.get() + count * depth, 0, std::size_t((whole - count) * depth) * sizeof(float));
   for (std::int64_t i = 0; i < whole; i += 16) call.table->transpose(k.get() + i * depth, depth, depth, keys.get() + i * depth);
+}
+
+void Walk::foresee(std::int64_t from, std::int64_t to, std::int64_t first_head, std::int64_t last_head) const {
+  for (std::int64_t s = from; s < std::min(to, call.length(b)); ++s) {
+    const std::int64_t t = reversed ? call.length(b) - 1 - s : s;
+    for (std::int64_t i = first_head; i < last_head; ++i) {
+      fetch(call.q, at(call.q, b, t, i), call.D);
+      if (call.channels && call.decay.n != 0 && call.decay.m == 1) fetch(call.decay.at<float>(b, t, i, 0), call.D * std::int64_t(sizeof(float)));
+      if (i % call.share != 0 && i > first_head) continue;
+      fetch(call.k, at(call.k, b, t, i / call.share), call.D);
+      fetch(call.v, at(call.v, b, t, i / call.share) + first * call.v.strides[3], columns);
+    }
+  }
 }
 
 std::int64_t Walk::advance() {
