@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heed/tape.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -153,11 +154,50 @@ void store(void* data, DType dtype, std::int64_t i, double value) {
   }
 }
 
+/// Copies to dense memory: whole runs where the last axis is dense, tiles where another one is.
 template <class Bytes>
 void copy_elements(const View& from, void* to) {
-  auto* out = static_cast<Bytes*>(to);
+  const std::int64_t count = from.count();
+  if (count == 0) return;
+  std::array<std::int64_t, max_rank> extent{}, stride{}, step{}, index{};  // step: of the dense memory
+  int rank = 0;
+  for (int i = 0; i < from.rank(); ++i) {
+    if (from.extent(i) == 1) continue;
+    const bool joins = rank > 0 && stride[std::size_t(rank - 1)] == from.extent(i) * from.stride(i);
+    if (joins) --rank;
+    extent[std::size_t(rank)] = (joins ? extent[std::size_t(rank)] : 1) * from.extent(i);
+    stride[std::size_t(rank++)] = from.stride(i);
+  }
+  if (rank == 0) extent[0] = 1, stride[0] = 1, rank = 1;
+  const auto last = std::size_t(rank - 1);
+  std::size_t dense = last;  // the axis whose elements lie side by side
+  for (std::size_t i = 0; i < last && stride[last] != 1; ++i)
+    if (stride[i] == 1) dense = i;
+  std::int64_t each = 1;
+  for (std::size_t i = last + 1; i-- > 0; each *= extent[i]) step[i] = each;
+  const std::int64_t n = extent[last], m = dense == last ? 1 : extent[dense], s = stride[last];
   const auto* in = static_cast<const Bytes*>(from.data);
-  each(from, [&](std::int64_t offset) { *out++ = in[offset]; });
+  auto* out = static_cast<Bytes*>(to);
+  for (std::int64_t done = 0; done < count; done += n * m) {
+    if (s == 1) {
+      std::memcpy(out, in, std::size_t(n) * sizeof(Bytes));
+    } else if (dense == last) {
+      for (std::int64_t i = 0; i < n; ++i) out[i] = in[i * s];
+    } else {
+      constexpr std::int64_t tile = 16;
+      for (std::int64_t row = 0; row < m; row += tile)
+        for (std::int64_t column = 0; column < n; column += tile)
+          for (std::int64_t r = row; r < std::min(m, row + tile); ++r)
+            for (std::int64_t i = column; i < std::min(n, column + tile); ++i) out[r * step[dense] + i] = in[r + i * s];
+    }
+    for (std::size_t a = last; a-- > 0;) {
+      if (a == dense) continue;
+      in += stride[a], out += step[a];
+      if (++index[a] < extent[a]) break;
+      in -= stride[a] * extent[a], out -= step[a] * extent[a];
+      index[a] = 0;
+    }
+  }
 }
 
 /// A view's origin: its step back.

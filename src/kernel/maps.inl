@@ -39,10 +39,14 @@ void taps(const float* x, std::int64_t apart, std::int64_t rows, const std::int6
   std::int64_t i = 0;
   // Columns of four vectors, then a last one of as many as are left; several rows where a column is narrow.
   const auto column = [&](auto many, auto vectors, int rest) {
-    constexpr int R = decltype(many)::value, N = decltype(vectors)::value;
     std::int64_t r = 0;
-    for (; r + R <= rows; r += R) taps_of<R, N>(x + r * apart + i, apart, offset, weight, count, start, out + r * out_apart + i, out_apart, rest);
-    for (; r < rows; ++r) taps_of<1, N>(x + r * apart + i, apart, offset, weight, count, start, out + r * out_apart + i, out_apart, rest);
+    const auto some = [&](auto now) __attribute__((always_inline)) {
+      constexpr int R = decltype(now)::value;
+      if constexpr (R <= decltype(many)::value)
+        for (; r + R <= rows; r += R)
+          taps_of<R, decltype(vectors)::value>(x + r * apart + i, apart, offset, weight, count, start, out + r * out_apart + i, out_apart, rest);
+    };
+    some(Count<8>()), some(Count<4>()), some(Count<2>()), some(Count<1>());
   };
   for (; i + 4 * width < n; i += 4 * width) column(Count<2>(), Count<4>(), width);
   const int left = int((n - i + width - 1) / width), rest = int(n - i) - (left - 1) * width;

@@ -108,16 +108,23 @@ Reads reads(double coordinate, std::int64_t n, Resample mode, PadMode edges, boo
   double at = corners ? (coordinate + 1) / 2 * double(n - 1) : ((coordinate + 1) * double(n) - 1) / 2;
   if (mode != Resample::cubic) at = wrapped(at, n, edges, corners);
   if (!(std::abs(at) < 1e9)) at = -100;  // NaN and the far away read nothing
+  constexpr double shifter = 6755399441055744.0;  // 1.5 2^52: adding it rounds to whole numbers, halves to even
+  double floor = (at + shifter) - shifter;
+  if (mode != Resample::nearest && floor > at) floor -= 1;
+  const double t = at - floor;
   Reads r{};
-  const double floor = mode == Resample::nearest ? std::nearbyint(at) : std::floor(at), t = at - floor;
-  const int count = mode == Resample::nearest ? 1 : mode == Resample::linear ? 2 : 4;
-  const double cubic[4] = {far_cubic(1 + t), near_cubic(t), near_cubic(1 - t), far_cubic(2 - t)};
-  for (int i = 0; i < count; ++i) {
-    double place = floor + i - (count == 4);
-    if (count == 4) place = wrapped(place, n, edges, corners);
+  const auto set = [&](int i, double place, double weight) {
     const bool inside = place >= 0 && place <= double(n - 1);
     r.index[i] = inside ? std::int64_t(place) : 0;
-    r.weight[i] = !inside ? 0 : count == 1 ? 1 : count == 2 ? (i ? t : 1 - t) : cubic[i];
+    r.weight[i] = inside ? weight : 0;
+  };
+  if (mode == Resample::nearest) {
+    set(0, floor, 1);
+  } else if (mode == Resample::linear) {
+    set(0, floor, 1 - t), set(1, floor + 1, t);
+  } else {
+    const double cubic[4] = {far_cubic(1 + t), near_cubic(t), near_cubic(1 - t), far_cubic(2 - t)};
+    for (int i = 0; i < 4; ++i) set(i, wrapped(floor + i - 1, n, edges, corners), cubic[i]);
   }
   return r;
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elements of maps moved about: edges, windows, pixels.
+#include <memory>
+
 #include "heed/ops.h"
+#include "kernel/maps.h"
 #include "ops/lanes.h"
 #include "ops/sliding.h"
 
@@ -15,15 +18,19 @@ Tensor Ops::extend(const Tensor& x, int axis, std::int64_t before, std::int64_t 
   const std::int64_t n = x.extent(axis), most = mode == PadMode::reflect ? n - 1 : mode == PadMode::circular ? n : n > 0 ? before + after : 0;
   if (before < 0 || after < 0 || before > most || after > most)
     fail("before, after", "0 to " + std::to_string(std::max<std::int64_t>(most, 0)), std::to_string(before) + ", " + std::to_string(after));
-  const Tensor index(DType::i64, {before + n + after});
-  for (std::int64_t i = 0; i < index.count(); ++i) {
-    std::int64_t at = i - before;
-    if (mode == PadMode::circular) at = (at + n) % n;
-    else if (mode == PadMode::replicate) at = std::min(std::max<std::int64_t>(at, 0), n - 1);
-    else at = at < 0 ? -at : at >= n ? 2 * (n - 1) - at : at;
-    index.raw<std::int64_t>()[i] = at;
-  }
-  return index_select(x, axis, index);
+  // The elements from `from` on, seen from inside the axis.
+  const auto beyond = [&](std::int64_t from, std::int64_t count) {
+    const Tensor index(DType::i64, {count});
+    for (std::int64_t i = 0; i < count; ++i) {
+      std::int64_t at = from + i;
+      if (mode == PadMode::circular) at = (at + n) % n;
+      else if (mode == PadMode::replicate) at = std::min(std::max<std::int64_t>(at, 0), n - 1);
+      else at = at < 0 ? -at : 2 * (n - 1) - at;
+      index.raw<std::int64_t>()[i] = at;
+    }
+    return index_select(x, axis, index);
+  };
+  return concat({beyond(-before, before), x, beyond(n, after)}, axis);
 }
 
 namespace {
@@ -41,10 +48,52 @@ Sliding sliding(int axes, const Triple& in, const PoolOptions& o) {
 
 }  // namespace
 
+namespace {
+
+Tensor add_up(const Ops& ops, const Tensor& columns, const Sliding& s, std::int64_t channels);
+
+/// Windows as columns, [B, channels * taps, places].
+Tensor take_apart(const Ops& ops, const Tensor& x, const Sliding& s) {
+  const std::int64_t maps = x.extent(0) * x.extent(1), wide = s.out[2];
+  const Tensor from = x.with_origin(nullptr).dense();
+  Tensor out(DType::f32, {x.extent(0), x.extent(1) * s.taps(), s.places()});
+  const Planes planes(s);
+  pieces(ops.context().threads, maps, 16384 / (s.taps() * s.places()), [&](std::int64_t begin, std::int64_t end) {
+    const std::unique_ptr<float[]> ready(new float[std::size_t(planes.size())]);
+    float* to = out.raw<float>() + begin * s.taps() * s.places();
+    for (std::int64_t map = begin; map < end; ++map) {
+      planes.load(kernel::maps_of(ops.context().isa), from.raw<float>() + map * product_of(s.in), ready.get());
+      for (const std::int64_t tap : planes.taps())
+        for (std::int64_t r = 0; r < s.rows(); ++r, to += wide) std::copy(ready.get() + planes.row(r) + tap, ready.get() + planes.row(r) + tap + wide, to);
+    }
+  });
+  return ops.record("unfold", out, {&x}, [s, channels = x.extent(1)](const Pull& p) -> std::vector<Tensor> { return {add_up(p.ops, p.gradient(), s, channels)}; });
+}
+
+Tensor add_up(const Ops& ops, const Tensor& columns, const Sliding& s, std::int64_t channels) {
+  const std::int64_t maps = columns.extent(0) * channels, wide = s.out[2];
+  const Tensor from = columns.with_origin(nullptr).dense();
+  Tensor out(DType::f32, map_shape(columns.extent(0), channels, s.axes, s.in));
+  const Planes planes(s);
+  const auto& loops = kernel::maps_of(ops.context().isa);
+  pieces(ops.context().threads, maps, 16384 / (s.taps() * s.places()), [&](std::int64_t begin, std::int64_t end) {
+    const std::unique_ptr<float[]> ready(new float[std::size_t(planes.size())]);
+    const float* at = from.raw<float>() + begin * s.taps() * s.places();
+    for (std::int64_t map = begin; map < end; ++map) {
+      std::fill(ready.get(), ready.get() + planes.size(), 0.0f);
+      for (const std::int64_t tap : planes.taps())
+        for (std::int64_t r = 0; r < s.rows(); ++r, at += wide) loops.add(at, 1, ready.get() + planes.row(r) + tap, wide);
+      planes.unload(ready.get(), out.raw<float>() + map * product_of(s.in));
+    }
+  });
+  return ops.record("fold", out, {&columns}, [s](const Pull& p) -> std::vector<Tensor> { return {take_apart(p.ops, p.gradient(), s)}; });
+}
+
+}  // namespace
+
 Tensor Ops::unfold(const Tensor& x, const PoolOptions& options) const {
   need(x, DType::f32, "x");
-  const Sliding s = sliding(spatial_axes(x), spatial_of(x.shape()), options);
-  return windows_of(*this, x, s, 0).reshape({x.extent(0), x.extent(1) * s.taps(), s.places()});
+  return take_apart(*this, x, sliding(spatial_axes(x), spatial_of(x.shape()), options));
 }
 
 Tensor Ops::fold(const Tensor& x, const std::vector<std::int64_t>& size, const PoolOptions& options) const {
@@ -54,22 +103,7 @@ Tensor Ops::fold(const Tensor& x, const std::vector<std::int64_t>& size, const P
   const Sliding s = sliding(axes, triple(size, axes, 1, 1, "size"), options);
   if (x.rank() != 3 || x.extent(1) % s.taps() || x.extent(2) != s.places())
     fail("x", "[B, C * " + std::to_string(s.taps()) + ", " + std::to_string(s.places()) + "]", x.shape().text());
-  const std::int64_t channels = x.extent(1) / s.taps();
-  std::vector<std::int64_t> shape{x.extent(0), channels}, padded = shape, strides(2 + 2 * std::size_t(axes));
-  for (int half = 0; half < 2; ++half)
-    for (auto a = std::size_t(3 - axes); a < 3; ++a) shape.push_back((half ? s.out : s.kernel)[a]);
-  for (auto a = std::size_t(3 - axes); a < 3; ++a) padded.push_back(s.in[a] + 2 * s.before[a]);
-  std::int64_t step = 1;
-  for (std::size_t i = std::size_t(axes); i-- > 0;) {
-    const std::size_t a = i + 3 - std::size_t(axes);
-    strides[2 + i] = step * s.dilation[a];
-    strides[2 + i + std::size_t(axes)] = step * s.stride[a];
-    step *= padded[2 + i];
-  }
-  strides[1] = step, strides[0] = step * channels;
-  Tensor out = strided_add(x.reshape(Shape(shape)), Shape(padded), strides);
-  for (int i = 0; i < axes; ++i) out = out.slice(2 + i, s.before[std::size_t(3 - axes + i)], size[std::size_t(i)]);
-  return out.dense();
+  return add_up(*this, x, s, x.extent(1) / s.taps());
 }
 
 namespace {
