@@ -4,6 +4,7 @@
 namespace heed::python {
 
 void bind_words(nb::module_& m) {
+  bind(m, "straight_through(value, x)", &Ops::straight_through, "value, whose gradient goes to x.");
   bind(m, "argmin(x, axis, keepdim=False)", &Ops::argmin, "Index of the smallest (int64); the first of equals.");
   bind(m, "sort(x, axis, descending=False)", &Ops::sort, "Values and their indices; stable; NaN is the largest.");
   bind(m, "cumprod(x, axis)", &Ops::cumprod, "Products of the elements up to and with each.");

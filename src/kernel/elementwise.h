@@ -11,7 +11,7 @@ namespace heed::kernel {
 struct ElementTable {
   using Map = void (*)(const float* x, std::int64_t n, float* to);
   /// to = f(x). Measured against f64 over all f32 whose result is above 1e-36: exp, tanh, sigmoid, erf within 1.5 ulp, silu 2.3, gelu (by
-  /// erf) 6; gelu_tanh loses digits where x is far below 0, as its argument is rounded.
+  /// erf) 7; gelu_tanh loses digits where x is far below 0, as its argument is rounded.
   Map exp, tanh, sigmoid, silu, gelu, gelu_tanh, erf;
 
   /// to[i] = x[i * s] op y[i * t]; s and t are 0 or 1. The second of max and min unless the first is beyond it or NaN.

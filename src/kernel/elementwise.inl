@@ -24,7 +24,7 @@ inline V tanh_of(V x) {
   return if_less(a, set1(0.625f), small, copy_sign(large, x));
 }
 
-/// 1 / (1 + e^-x) by e^-|x|, which stays below 1; what 1 + e lost is put back into the quotient.
+/// 1 / (1 + e^-x) by e^-|x|, which stays below 1; what 1 + e and the reciprocal lost is put back into the quotient.
 inline V sigmoid_of(V x) {
   const V e = exp_of(sub(zero(), abs(x))), s = add(set1(1), e), lost = sub(e, sub(s, set1(1)));
   const V above = if_less(x, zero(), e, set1(1)), inverse = div(set1(1), s), q = mul(above, inverse), minus = sub(zero(), q);
@@ -52,8 +52,7 @@ inline V erf_of(V x) {
 inline V gelu_of(V x) {
   const V a = min(set1(14.3f), abs(x)), s = mul(a, a), half = set1(0.5f);
   const V beyond = mul(half, erfc_of(mul(a, set1(0.707106781f)), mul(half, s), mul(half, fms(a, a, s))));
-  const V z = mul(x, set1(0.353553391f)), near = add(fma(z, erf_series(mul(half, s)), z), half);
-  return mul(x, if_less(a, half, near, if_less(x, zero(), beyond, sub(set1(1), beyond))));
+  return mul(x, if_less(x, zero(), beyond, sub(set1(1), beyond)));
 }
 
 template <V (*f)(V)>
@@ -85,12 +84,11 @@ struct Sums {
     sum[part][0] = plus(sum[part][0], term(low_half(x)));
     sum[part][1] = plus(sum[part][1], term(high_half(x)));
   }
-  double total() const {
-    double each[lanes];
-    for (int p = 0; p < parts; ++p) store(each + p * width, sum[p][0]), store(each + p * width + width / 2, sum[p][1]);
-    for (int n = lanes / 2; n > 0; n /= 2)
-      for (int i = 0; i < n; ++i) each[i] += each[i + n];
-    return each[0];
+  double total() {
+    D* all = sum[0];
+    for (int n = parts; n > 0; n /= 2)
+      for (int i = 0; i < n; ++i) all[i] = plus(all[i], all[i + n]);
+    return add_lanes(all[0]);
   }
 };
 

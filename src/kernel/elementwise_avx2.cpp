@@ -53,6 +53,11 @@ inline D all(double x) { return _mm256_set1_pd(x); }
 /// To f32.
 inline V join(D low, D high) { return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1); }
 inline D times(D a, D b) { return _mm256_mul_pd(a, b); }
+/// Lane l and l + n/2 first, halved again and again.
+inline double add_lanes(D x) {
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
 inline D load(const double* p) { return _mm256_loadu_pd(p); }
 inline void store(double* p, D x) { _mm256_storeu_pd(p, x); }
 

@@ -49,6 +49,12 @@ inline D all(double x) { return _mm512_set1_pd(x); }
 /// To f32.
 inline V join(D low, D high) { return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1); }
 inline D times(D a, D b) { return _mm512_mul_pd(a, b); }
+/// Lane l and l + n/2 first, halved again and again.
+inline double add_lanes(D x) {
+  const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(x), _mm512_extractf64x4_pd(x, 1));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
 inline D load(const double* p) { return _mm512_loadu_pd(p); }
 inline void store(double* p, D x) { _mm512_storeu_pd(p, x); }
 

@@ -27,10 +27,11 @@ Tensor checked(const Tensor& index, std::int64_t limit) {
   need(index, DType::i64, "index");
   const Tensor dense = index.dense();
   const auto* at = dense.raw<std::int64_t>();
-  std::uint64_t highest = 0;  // a negative one is a large one here
-  for (std::int64_t i = 0; i < index.count(); ++i) highest = std::max(highest, std::uint64_t(at[i]));
-  if (index.count() != 0 && highest >= std::uint64_t(limit))
-    for (std::int64_t i = 0; i < index.count(); ++i)
+  const std::int64_t n = index.count();
+  std::uint64_t wrong = 0;  // the highest bit is set once a number or its distance to the limit is negative
+  for (std::int64_t i = 0; i < n; ++i) wrong |= std::uint64_t(at[i]) | (std::uint64_t(limit - 1) - std::uint64_t(at[i]));
+  if (wrong >> 63)
+    for (std::int64_t i = 0; i < n; ++i)
       if (at[i] < 0 || at[i] >= limit) fail("index", "0 to " + std::to_string(limit - 1), std::to_string(at[i]));
   return dense;
 }
@@ -71,6 +72,27 @@ void sort_words(std::vector<std::uint64_t>& words, std::vector<std::uint64_t>& r
   }
 }
 
+/// The k lowest words of n numbers, in order, to the front of words: a heap of those so far, whose worst number most others do not beat.
+void best(const float* v, std::int64_t stride, std::int64_t n, std::int64_t k, bool descending, std::vector<std::uint64_t>& words) {
+  const auto first = words.begin(), last = first + k;
+  for (std::int64_t e = 0; e < k; ++e) words[std::size_t(e)] = word_of(v[e * stride], e, descending);
+  if (k == 0) return;
+  std::make_heap(first, last);
+  const auto worst = [&] { return v[std::int64_t(*first & 0xffffffff) * stride]; };
+  float bar = worst();
+  for (std::int64_t e = k; e < n; ++e) {
+    const float value = v[e * stride];
+    if (descending ? value <= bar : value >= bar) continue;  // NaN on either side goes on
+    const std::uint64_t word = word_of(value, e, descending);
+    if (word > *first) continue;
+    std::pop_heap(first, last);
+    *(last - 1) = word;
+    std::push_heap(first, last);
+    bar = worst();
+  }
+  std::sort_heap(first, last);
+}
+
 /// The first k indices of each lane in order, equals by lower index.
 Tensor ranked(int threads, const Tensor& x, int axis, std::int64_t k, bool descending) {
   const Tensor from = x.dense();
@@ -82,14 +104,16 @@ Tensor ranked(int threads, const Tensor& x, int axis, std::int64_t k, bool desce
     for (std::int64_t lane = begin; lane < end; ++lane) {
       const std::int64_t o = lane / cut.inner, i = lane % cut.inner;
       const float* v = from.raw<float>() + o * cut.extent * cut.inner + i;
-      for (std::int64_t e = 0; e < cut.extent; ++e) words[std::size_t(e)] = word_of(v[e * cut.inner], e, descending);
-      if (k > 64 && k > cut.extent / 16) {
-        sort_words(words, room);
-      } else if (k > 64) {
-        std::nth_element(words.begin(), words.begin() + k - 1, words.end());
-        std::sort(words.begin(), words.begin() + k);
+      if (k <= 64) {
+        best(v, cut.inner, cut.extent, k, descending, words);
       } else {
-        std::partial_sort(words.begin(), words.begin() + k, words.end());
+        for (std::int64_t e = 0; e < cut.extent; ++e) words[std::size_t(e)] = word_of(v[e * cut.inner], e, descending);
+        if (k > cut.extent / 16) {
+          sort_words(words, room);
+        } else {
+          std::nth_element(words.begin(), words.begin() + k - 1, words.end());
+          std::sort(words.begin(), words.begin() + k);
+        }
       }
       for (std::int64_t e = 0; e < k; ++e) out.raw<std::int64_t>()[(o * k + e) * cut.inner + i] = std::int64_t(words[std::size_t(e)] & 0xffffffff);
     }
@@ -186,7 +210,7 @@ struct Places {
 Places places(const Tensor& index, const Shape& shape, int axis, std::int64_t limit) {
   const Tensor at = checked(index, limit);
   auto extents = shape.vector();
-  bool rows = index.rank() == shape.rank();
+  bool rows = index.rank() == shape.rank() && axis + 1 < shape.rank();
   for (int i = axis + 1; rows && i < shape.rank(); ++i) rows = index.extent(i) == 1;
   for (int i = axis + 1; rows && i < shape.rank(); ++i) extents[std::size_t(i)] = 1;
   return {at.broadcast(Shape(extents)).dense(), rows};
@@ -231,13 +255,21 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
   const auto copy = [&, by_rows = rows](auto unit) {
     const auto* source = from.raw<decltype(unit)>();
     auto* to = out.raw<decltype(unit)>();
-    pieces(context_.threads, cut.outer * cut.extent, 16384 / std::max<std::int64_t>(1, cut.inner), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const auto* lane = source + row / cut.extent * extent * cut.inner;
+    // Tasks are blocks of rows of one lane.
+    const std::int64_t block = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, cut.inner)), blocks = (cut.extent + block - 1) / block;
+    pieces(context_.threads, cut.outer * blocks, 16384 / std::max<std::int64_t>(1, std::min(block, cut.extent) * cut.inner), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t job = begin; job < end; ++job) {
+        const std::int64_t o = job / blocks, row = o * cut.extent + job % blocks * block, rest = std::min(block, (o + 1) * cut.extent - row);
+        const auto* lane = source + o * extent * cut.inner;
+        auto* at_row = to + row * cut.inner;
         const std::int64_t* place = first + (by_rows ? row : row * cut.inner);
-        if (by_rows) std::copy_n(lane + *place * cut.inner, cut.inner, to + row * cut.inner);
+        if (by_rows)
+          for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner) std::copy_n(lane + place[e] * cut.inner, cut.inner, at_row);
+        else if (cut.inner == 1)
+          for (std::int64_t e = 0; e < rest; ++e) at_row[e] = lane[place[e]];
         else
-          for (std::int64_t i = 0; i < cut.inner; ++i) to[row * cut.inner + i] = lane[place[i] * cut.inner + i];
+          for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner, place += cut.inner)
+            for (std::int64_t i = 0; i < cut.inner; ++i) at_row[i] = lane[place[i] * cut.inner + i];
       }
     });
   };
@@ -263,10 +295,16 @@ Tensor Ops::scatter_add(const Tensor& x, int axis, const Tensor& index, std::int
   Tensor out = Tensor::zeros(DType::f32, with_axis(x.shape(), axis, extent));
   const Lanes cut = lanes(x.shape(), axis);
   pieces(context_.threads, cut.outer, 16384 / std::max<std::int64_t>(1, cut.extent * cut.inner), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t o = begin; o < end; ++o)
-      for (std::int64_t e = 0; e < cut.extent; ++e)
-        for (std::int64_t i = 0, n = (o * cut.extent + e) * cut.inner; i < cut.inner; ++i, ++n)
-          out.raw<float>()[(o * extent + first[n]) * cut.inner + i] += from.raw<float>()[n];
+    for (std::int64_t o = begin; o < end; ++o) {
+      float* to = out.raw<float>() + o * extent * cut.inner;
+      const float* row = from.raw<float>() + o * cut.extent * cut.inner;
+      const std::int64_t* place = first + o * cut.extent * cut.inner;
+      if (cut.inner == 1)
+        for (std::int64_t e = 0; e < cut.extent; ++e) to[place[e]] += row[e];
+      else
+        for (std::int64_t e = 0; e < cut.extent; ++e, row += cut.inner, place += cut.inner)
+          for (std::int64_t i = 0; i < cut.inner; ++i) to[place[i] * cut.inner + i] += row[i];
+    }
   });
   return record("scatter_add", out, {&x}, derivative);
 }

@@ -113,6 +113,7 @@ def _permutation():
 
 
 CASES = {
+    "straight_through": [(lambda o, v, x: o.straight_through(v, x), lambda v, x: x + (v - x).detach(), [torch.tensor([[1.0, -1.0], [0.0, 2.0]]), (2, 2)])],
     "argmin": [(lambda o, x: o.argmin(x, 1), lambda x: x.argmin(1), [torch.tensor([[2.0, -1.0, -1.0], [0.0, 5.0, 0.5]])])],
     "sort": [(lambda o, x: o.sort(x, 1, descending=True), lambda x: tuple(x.sort(dim=1, descending=True, stable=True)), [(3, 7)]),
              (lambda o, x: o.sort(x, 0), lambda x: tuple(x.sort(dim=0, stable=True)), [(6, 3)])],
