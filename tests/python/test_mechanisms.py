@@ -94,6 +94,8 @@ def test_gradients_by_differences(case):
     rng = np.random.default_rng(5)
     results, inputs, weights = recorded(case)
     out = results["out"]
+    if not out.requires_grad:
+        pytest.skip("this variant has no gradients")
     cotangent = torch.from_numpy(rng.standard_normal(out.shape)).double()
     (out.double() * cotangent).sum().backward()
     moved = {("in", k): t for k, t in inputs.items() if t.requires_grad} | {("weight", k): t for k, t in weights.items() if t.requires_grad}
@@ -155,11 +157,16 @@ def test_interface_is_accepted(path):
     def shape_of(described):
         return described.split(" ")[0], json.loads(described.split(" ", 1)[1])
 
-    def made(described):
+    file = TESTS / "cases" / f"{text['mechanism']}.safetensors"
+    stored = load(file).inputs if file.exists() else {}
+
+    def made(described, name=None):
         kind, shape = shape_of(described)
+        if kind == "I64" and name in stored and list(stored[name].shape) == shape:  # sizes and edges must be sound
+            return stored[name]
         return rng.standard_normal(shape).astype(np.float32) if kind == "F32" else np.ones(shape, types[kind])
 
-    results = heed.run(text["mechanism"], {k: made(v) for k, v in text["inputs"].items()},
+    results = heed.run(text["mechanism"], {k: made(v, k) for k, v in text["inputs"].items()},
                        weights={k: made(v) for k, v in text["weights"].items()}, outputs=list(text["outputs"]), **text["params"])
     for name, described in text["outputs"].items():
         kind, shape = shape_of(described)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AutoInt (Song et al., 2019): the fields of a record attend to each other, weights acting from the right,
 //   out_m = relu(concat_h sum_k softmax_k(<x_m W_Q, x_k W_K>_h) x_k W_V + x_m W_Res)
-#include <cmath>
+#include <algorithm>
 
 #include "mechanism/heads.h"
 
@@ -13,7 +13,7 @@ struct Autoint : Mechanism {
     Tensor query, key, value, residual;
   };
   Tensor x, out, weights;
-  std::vector<Layer> layers{1};
+  std::vector<Layer> layers{3};
   std::optional<std::int64_t> embedding_size, att_layer_num;
   std::int64_t head_num = 2;
   bool use_res = true, scaling = false;
@@ -27,15 +27,18 @@ struct Autoint : Mechanism {
         .least(1)
         .most(1000)
         .computed("one, without a prefix");
-    layers.resize(std::size_t(att_layer_num.value_or(1)));
     d.input("x", x, "B M d", "embedded fields");
-    for (std::size_t l = 0; l < layers.size(); ++l) {
-      const std::string prefix = att_layer_num ? std::to_string(l) + "." : "";
-      d.weight(prefix + "W_Query", layers[l].query, "d d");
-      d.weight(prefix + "W_key", layers[l].key, "d d");
-      d.weight(prefix + "W_Value", layers[l].value, "d d");
-      d.weight(prefix + "W_Res", layers[l].residual, "d d").when(use_res, "use_res");
-    }
+    const auto layer = [&](const std::string& prefix, Layer& one, bool present, const std::string& text) {
+      d.weight(prefix + "W_Query", one.query, "d d").when(present, text);
+      d.weight(prefix + "W_key", one.key, "d d").when(present, text);
+      d.weight(prefix + "W_Value", one.value, "d d").when(present, text);
+      d.weight(prefix + "W_Res", one.residual, "d d").when(present && use_res, text + " and use_res");
+    };
+    const auto count = std::size_t(att_layer_num.value_or(0));
+    layers.resize(std::max<std::size_t>(count, 3));
+    layer("", layers[0], count == 0, "no att_layer_num");
+    for (std::size_t l = 0; l < layers.size(); ++l)
+      layer(std::to_string(l) + ".", layers[l], l < count, "att_layer_num > " + std::to_string(l));
     d.output("out", out, "B M d");
     d.output("weights", weights, "B head_num M M").when(!att_layer_num, "a single layer");
   }
@@ -44,6 +47,7 @@ struct Autoint : Mechanism {
     AttendOptions o;
     if (!scaling) o.scale = 1.0f;
     out = x;
+    layers.resize(std::size_t(att_layer_num.value_or(1)));
     for (const Layer& layer : layers) {
       const auto heads = [&](const Tensor& w) { return split_heads(ops.matmul(out, w), head_num); };
       const Tensor read =

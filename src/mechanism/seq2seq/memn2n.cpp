@@ -34,8 +34,10 @@ struct Memn2n : Mechanism {
         .optional()
         .no_gradient();
     tables.resize(std::size_t(hops + 1));
-    for (std::size_t k = 0; k < tables.size(); ++k)
-      d.weight(time_words() ? "C_" + std::to_string(k) + ".weight" : "A." + std::to_string(k) + ".weight", tables[k], "V d");
+    for (std::size_t k = 0; k < tables.size(); ++k) {
+      d.weight("A." + std::to_string(k) + ".weight", tables[k], "V d").when(!time_words(), "not time words");
+      d.weight("C_" + std::to_string(k) + ".weight", tables[k], "V d").when(time_words(), "te=\"time words\"");
+    }
     d.weight("TA", ta, "1 Mmax d").when(timed(), "te");
     d.weight("TC", tc, "1 Mmax d").when(timed(), "te");
     d.output("out", out, "B V", time_words() ? "logits" : "log-softmax");

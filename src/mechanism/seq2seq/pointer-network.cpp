@@ -2,6 +2,7 @@
 // Pointer networks (Vinyals et al., 2015): an LSTM reads the points, another writes their order,
 //   u_j = V . tanh(W_1 e_j + W_2 h_t),  row t of out = softmax of u over the points not yet chosen; the chosen point is the next input
 // The next hidden state is tanh(W_o [sum_j p_j W_1 e_j; h_t]), a glimpse that the port adds.
+#include <algorithm>
 #include <limits>
 
 #include "mechanism/scores.h"
@@ -14,7 +15,7 @@ struct PointerNetwork : Mechanism {
     Tensor input, hidden, input_bias, hidden_bias;
   };
   Tensor x, embed_w, embed_b, start, in_w, in_b, hid_w, hid_b, out_w, out_b, att_v, att_w, att_b, context_w, context_b, out, indices;
-  std::vector<Direction> encoder{1};
+  std::vector<Direction> encoder{4};
   std::optional<std::int64_t> embedding_dim, hidden_dim;
   std::int64_t lstm_layers = 1;
   bool bidir = false;
@@ -26,16 +27,17 @@ struct PointerNetwork : Mechanism {
     d.param("bidir", bidir, "the encoder reads both ways, h/2 each");
     d.input("x", x, "B N 2", "points");
     d.linear("embedding", embed_w, embed_b, "e", "2");
-    const std::int64_t ways = bidir ? 2 : 1;
-    encoder.resize(std::size_t(lstm_layers * ways));
-    for (std::int64_t n = 0; n < lstm_layers * ways; ++n) {
-      const std::string end = "_l" + std::to_string(n / ways) + (n % ways ? "_reverse" : "");
-      const std::string gates = bidir ? "2*h" : "4*h", from = n / ways ? "h" : "e", width = bidir ? "h//2" : "h";
-      Direction& one = encoder[std::size_t(n)];
-      d.weight("encoder.lstm.weight_ih" + end, one.input, gates + " " + from);
-      d.weight("encoder.lstm.weight_hh" + end, one.hidden, gates + " " + width);
-      d.weight("encoder.lstm.bias_ih" + end, one.input_bias, gates);
-      d.weight("encoder.lstm.bias_hh" + end, one.hidden_bias, gates);
+    encoder.resize(std::size_t(2 * std::max<std::int64_t>(lstm_layers, 2)));  // forward and backward of each layer
+    for (std::size_t n = 0; n < encoder.size(); ++n) {
+      const bool back = n % 2, present = std::int64_t(n / 2) < lstm_layers && (bidir || !back);
+      const std::string layer = std::to_string(n / 2), end = "_l" + layer + (back ? "_reverse" : ""),
+                        text = "lstm_layers > " + layer + (back ? " and bidir" : "");
+      const std::string gates = bidir ? "2*h" : "4*h", from = n / 2 ? "h" : "e", width = bidir ? "h//2" : "h";
+      Direction& one = encoder[n];
+      d.weight("encoder.lstm.weight_ih" + end, one.input, gates + " " + from).when(present, text);
+      d.weight("encoder.lstm.weight_hh" + end, one.hidden, gates + " " + width).when(present, text);
+      d.weight("encoder.lstm.bias_ih" + end, one.input_bias, gates).when(present, text);
+      d.weight("encoder.lstm.bias_hh" + end, one.hidden_bias, gates).when(present, text);
     }
     d.weight("decoder_input0", start, "e");
     d.linear("decoder.input_to_hidden", in_w, in_b, "4*h", "e");
@@ -61,10 +63,10 @@ struct PointerNetwork : Mechanism {
     const Tensor points = ops.linear(x, embed_w, embed_b);
     const auto e = points.extent(2);
     Tensor states = points, h, c;
-    for (std::size_t layer = 0; layer < encoder.size(); layer += ways) {
+    for (std::size_t layer = 0; layer < std::size_t(lstm_layers); ++layer) {
       std::vector<Tensor> all, last, cells;
       for (std::size_t way = 0; way < ways; ++way) {
-        const Direction& one = encoder[layer + way];
+        const Direction& one = encoder[2 * layer + way];
         const auto [every, cell] = ops.lstm(states, {}, {}, one.input, one.hidden, one.input_bias, one.hidden_bias, way == 1);
         all.push_back(every), cells.push_back(cell);
         last.push_back(every.slice(1, way == 1 ? 0 : N - 1, 1).reshape({B, every.extent(2)}));

@@ -26,12 +26,15 @@ struct BiformerBra : Mechanism {
     d.param("soft_routing", soft_routing, "keys and values are weighted by the softmax of their regions' affinities (nhwc)");
     d.param("layout", layout, "where the channels are").one_of({"nhwc", "nchw"});
     d.input("x", x, last ? "B H W C" : "B C H W", "a map; H and W are multiples of n_win");
-    const std::string qkv = last ? "qkv.qkv" : "qkv_linear", wo = last ? "wo" : "output_linear", kernel = last ? "" : " 1 1",
-                      width = qk_dim ? "qk_dim" : "C";
-    d.weight(qkv + ".weight", qkv_w, (last ? "2*" + width + "+C C" : "3*C C") + kernel);
-    d.weight(qkv + ".bias", qkv_b, last ? "2*" + width + "+C" : "3*C");
-    d.weight(wo + ".weight", wo_w, "C C" + kernel);
-    d.weight(wo + ".bias", wo_b, "C");
+    const std::string width = qk_dim ? "qk_dim" : "C";
+    d.weight("qkv.qkv.weight", qkv_w, "2*" + width + "+C C").when(last, "layout=nhwc");
+    d.weight("qkv.qkv.bias", qkv_b, "2*" + width + "+C").when(last, "layout=nhwc");
+    d.weight("wo.weight", wo_w, "C C").when(last, "layout=nhwc");
+    d.weight("wo.bias", wo_b, "C").when(last, "layout=nhwc");
+    d.weight("qkv_linear.weight", qkv_w, "3*C C 1 1").when(!last, "layout=nchw");
+    d.weight("qkv_linear.bias", qkv_b, "3*C").when(!last, "layout=nchw");
+    d.weight("output_linear.weight", wo_w, "C C 1 1").when(!last, "layout=nchw");
+    d.weight("output_linear.bias", wo_b, "C").when(!last, "layout=nchw");
     d.weight("lepe.weight", lepe_w, "C 1 side_dwconv side_dwconv").when(side_dwconv > 0, "side_dwconv");
     d.weight("lepe.bias", lepe_b, "C").when(side_dwconv > 0, "side_dwconv");
     d.output("out", out, last ? "B H W C" : "B C H W");

@@ -48,19 +48,17 @@ struct RoutingTransformer : Mechanism {
     d.input("v", v, "B M H D", "values").when(!whole, "no module");
     d.input("x", x, "B N C", "tokens").when(whole, "module");
     d.input("context", context, "B M C", "tokens that keys are made of").when(whole && receives_context, "module and receives_context");
-    const std::string prefix = whole ? "global_attn." : "", sizes = std::string(whole ? "heads-local_attn_heads" : "H") + " c";
-    const std::string width = whole ? dim_head ? "dim_head" : "C//heads" : "D",
-                      memory = sizes + " " + std::to_string(memories()) + " " + width;
-    d.weight(prefix + "kmeans.means", means,
-             (num_clusters           ? (whole ? "heads-local_attn_heads num_clusters " : "H num_clusters ")
-              : whole && max_seq_len ? "heads-local_attn_heads max_seq_len//window_size "
-                                     : sizes + " ") +
-                 width)
-        .when(global, "a head that routes")
-        .no_gradient();
-    d.weight(prefix + "mem_key", mem_key, memory).when(global, "a head that routes").required = memories() > 0;
-    d.weight(prefix + "mem_value", mem_value, memory).when(global, "a head that routes").required = memories() > 0;
-    d.ignore(prefix + "kmeans.initted");
+    const auto clusters = [&](const std::string& prefix, const std::string& size, const std::string& width, const std::string& count,
+                              bool present, const std::string& text) {
+      const std::string memory = size + " c " + std::to_string(memories()) + " " + width;
+      d.weight(prefix + "kmeans.means", means, size + " " + count + " " + width).when(present, text).no_gradient();
+      d.weight(prefix + "mem_key", mem_key, memory).when(present, text).required = memories() > 0;
+      d.weight(prefix + "mem_value", mem_value, memory).when(present, text).required = memories() > 0;
+      d.ignore(prefix + "kmeans.initted");
+    };
+    clusters("", "H", "D", num_clusters ? "num_clusters" : "c", !whole, "no module");
+    clusters("global_attn.", "heads-local_attn_heads", dim_head ? "dim_head" : "C//heads", max_seq_len ? "max_seq_len//window_size" : "c",
+             whole && global, "module and a head that routes");
     const std::string own = dim_head ? "dim_head" : "(C//heads)", routed = "(heads-local_attn_heads)*" + own,
                       local = "3*local_attn_heads*" + own;
     d.weight("local_to_qkv.weight", local_weight, local + " C").when(whole && local_attn_heads > 0, "local_attn_heads");
