@@ -19,7 +19,7 @@ struct MapTable {
   void (*largest)(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n);
   /// total[t] += sum over i of g[i] x[offset[t] + i].
   void (*dots)(const float* g, const float* x, const std::int64_t* offset, std::int64_t count, std::int64_t n, double* total);
-  /// out[i] = sum over t < count of weight[t n + i] x[index[t n + i]]; with weight 0 an element is not read.
+  /// out[i] = sum over t < count of weight[t n + i] x[index[t n + i]]; an element of weight 0 does not count, whatever it is.
   void (*pick)(const float* x, const std::int32_t* index, const float* weight, std::int64_t count, float* out, std::int64_t n);
   /// out[i] += factor x[i].
   void (*add)(const float* x, float factor, float* out, std::int64_t n);

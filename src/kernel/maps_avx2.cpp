@@ -38,9 +38,17 @@ inline float lanes(V x) {
 inline V evens(V a, V b) {
   return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8));
 }
+/// Single loads: gathers are slower here.
+inline __m128 four(const float* x, const std::int32_t* index) {
+  const __m128 two = _mm_insert_ps(_mm_load_ss(x + index[0]), _mm_load_ss(x + index[1]), 0x10);
+  return _mm_insert_ps(_mm_insert_ps(two, _mm_load_ss(x + index[2]), 0x20), _mm_load_ss(x + index[3]), 0x30);
+}
+inline __m256 eight(const float* x, const std::int32_t* index) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(four(x, index)), four(x, index + 4), 1);
+}
 /// 0 where the weight is.
 inline V gather(const float* x, const std::int32_t* index, V weight) {
-  return _mm256_mask_i32gather_ps(zero(), x, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index)), _mm256_cmp_ps(weight, zero(), _CMP_NEQ_UQ), 4);
+  return _mm256_and_ps(eight(x, index), _mm256_cmp_ps(weight, zero(), _CMP_NEQ_UQ));
 }
 
 #include "kernel/maps.inl"

@@ -104,15 +104,14 @@ struct Reads {
   double weight[4];
 };
 
-Reads reads(double coordinate, std::int64_t n, Resample mode, PadMode edges, bool corners) {
-  double at = corners ? (coordinate + 1) / 2 * double(n - 1) : ((coordinate + 1) * double(n) - 1) / 2;
+void read(double coordinate, std::int64_t n, Resample mode, PadMode edges, bool corners, Reads& r) {
+  double at = 0.5 * (corners ? (coordinate + 1) * double(n - 1) : (coordinate + 1) * double(n) - 1);
   if (mode != Resample::cubic) at = wrapped(at, n, edges, corners);
   if (!(std::abs(at) < 1e9)) at = -100;  // NaN and the far away read nothing
   constexpr double shifter = 6755399441055744.0;  // 1.5 2^52: adding it rounds to whole numbers, halves to even
   double floor = (at + shifter) - shifter;
   if (mode != Resample::nearest && floor > at) floor -= 1;
   const double t = at - floor;
-  Reads r{};
   const auto set = [&](int i, double place, double weight) {
     const bool inside = place >= 0 && place <= double(n - 1);
     r.index[i] = inside ? std::int64_t(place) : 0;
@@ -126,7 +125,6 @@ Reads reads(double coordinate, std::int64_t n, Resample mode, PadMode edges, boo
     const double cubic[4] = {far_cubic(1 + t), near_cubic(t), near_cubic(1 - t), far_cubic(2 - t)};
     for (int i = 0; i < 4; ++i) set(i, wrapped(floor + i - 1, n, edges, corners), cubic[i]);
   }
-  return r;
 }
 
 }  // namespace
@@ -142,15 +140,21 @@ Tensor Ops::grid_sample(const Tensor& x, const Tensor& grid, Resample mode, PadM
     const std::int64_t b = task / blocks, first = task % blocks * some, n = std::min(some, g.places - first);
     const std::unique_ptr<std::int32_t[]> index(new std::int32_t[std::size_t(entries * n)]);
     const std::unique_ptr<float[]> weight(new float[std::size_t(entries * n)]);
+    Reads axis[3];
+    axis[0].index[0] = 0, axis[0].weight[0] = 1;
     for (std::int64_t i = 0; i < n; ++i) {
       const float* point = at.raw<float>() + (b * g.places + first + i) * g.axes;
-      Reads axis[3] = {{{0}, {1}}, {}, {}};
-      for (int a = 0; a < g.axes; ++a) axis[2 - a] = reads(point[a], g.in[std::size_t(2 - a)], mode, edges, align_corners);
-      for (std::int64_t e = 0; e < entries; ++e) {
-        const std::int64_t w = e % each, h = e / each % each, d = e / each / each;
-        index[std::size_t(e * n + i)] = std::int32_t((axis[0].index[d] * g.in[1] + axis[1].index[h]) * g.in[2] + axis[2].index[w]);
-        weight[std::size_t(e * n + i)] = float(axis[0].weight[d] * axis[1].weight[h] * axis[2].weight[w]);
-      }
+      for (int a = 0; a < g.axes; ++a) read(point[a], g.in[std::size_t(2 - a)], mode, edges, align_corners, axis[2 - a]);
+      std::int64_t to = i;
+      for (std::int64_t d = 0; d < (g.axes == 3 ? each : 1); ++d)
+        for (std::int64_t h = 0; h < each; ++h) {
+          const std::int64_t line = (axis[0].index[d] * g.in[1] + axis[1].index[h]) * g.in[2];
+          const double share = axis[0].weight[d] * axis[1].weight[h];
+          for (std::int64_t w = 0; w < each; ++w, to += n) {
+            index[std::size_t(to)] = std::int32_t(line + axis[2].index[w]);
+            weight[std::size_t(to)] = float(share * axis[2].weight[w]);
+          }
+        }
     }
     for (std::int64_t c = 0; c < g.channels; ++c)
       loops.pick(from.raw<float>() + (b * g.channels + c) * g.size, index.get(), weight.get(), entries, out.raw<float>() + (b * g.channels + c) * g.places + first, n);
