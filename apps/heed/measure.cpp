@@ -8,6 +8,7 @@
 #include <cmath>
 #include <numbers>
 #include <numeric>
+#include <optional>
 
 #include "heed/fidelity.h"
 
@@ -63,21 +64,29 @@ Json time_way(const Model& model, const std::vector<int>& ids, const Way& way, c
   const auto n = std::int64_t(ids.size()), room = model.config().context;
   const std::int64_t tokens = std::min(written, (room - 1) / writings), all = writings * tokens, depth = std::min(n, room - all);
   Json row;
-  Session session(model, std::min(room, n + all), way, context);
-  const auto start = Clock::now();
-  Tensor state = session.read(ids);
-  session.logits(state);
-  const double seconds = since(start);
+  // Short readings are repeated and the shortest counts: what else the machine does shows most in them.
+  double seconds = 0, spent = 0;
+  std::optional<Session> session;
+  Tensor state;
+  for (int i = 0; i < 3 && spent < 1; ++i) {
+    session.emplace(model, std::min(room, n + all), way, context);
+    const auto start = Clock::now();
+    state = session->read(ids);
+    session->logits(state);
+    const double took = since(start);
+    seconds = i == 0 ? took : std::min(seconds, took);
+    spent += took;
+  }
   row["read_seconds"] = seconds;
   row["read_tokens_per_second"] = double(n) / seconds;
-  row["kv_bytes"] = session.kv_bytes();
+  row["kv_bytes"] = session->kv_bytes();
   // A text that fills the model's context leaves no room to write: a shorter beginning of it is read again.
   if (depth < n) {
-    session = Session(model, depth + all, way, context);
-    state = session.read(std::span(ids).first(std::size_t(depth)));
+    session.emplace(model, depth + all, way, context);
+    state = session->read(std::span(ids).first(std::size_t(depth)));
   }
   std::vector<double> rates;
-  for (int i = 0; i < writings; ++i) rates.push_back(write_rate(session, state, tokens));
+  for (int i = 0; i < writings; ++i) rates.push_back(write_rate(*session, state, tokens));
   std::sort(rates.begin(), rates.end());
   row["write_tokens_per_second"] = rates[writings / 2];
   row["written_tokens"] = tokens;
