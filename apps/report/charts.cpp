@@ -16,7 +16,7 @@ std::string label_of(const Json& row) {
   return variant.empty() ? way : way + " " + variant;
 }
 std::string name_of(const Json& row) { return escaped(label_of(row)); }
-std::string given_of(const Json& row) { return escaped(row.at("given").get<std::string>()); }
+std::string given_of(const Json& row) { return breakable(row.at("given").get<std::string>()); }
 bool is_exact(const Json& row) {
   return row.at("way").get<std::string>().rfind("exact", 0) == 0 && row.at("given").get<std::string>().empty();
 }
@@ -74,14 +74,21 @@ std::string escaped(const std::string& text) {
   return out;
 }
 
+std::string breakable(const std::string& text) {
+  std::string out = escaped(text);
+  for (std::size_t at = 0; (at = out.find(',', at)) != std::string::npos;) out.insert(++at, "<wbr>");
+  return out;
+}
+
 std::string bars(const std::string& title, const std::string& unit, const std::vector<Json>& rows, double (*value)(const Json&),
                  std::string (*text)(const Json&)) {
   double most = 0;
   for (const auto& row : rows) most = std::max(most, value(row));
   std::string out = fmt::format("<div class=\"card\"><h3>{} <span>{}</span></h3><div class=\"bars\">\n", title, unit);
   for (const auto& row : rows)
-    out += fmt::format("<span title=\"{}\">{}</span><i class=\"{}\" style=\"width:{:.2f}%\"></i><b>{}</b>\n", given_of(row), name_of(row),
-                       is_exact(row) ? "exact" : "", most > 0 ? 100 * value(row) / most : 0, text(row));
+    out += fmt::format("<span title=\"{}\">{}</span><i class=\"{}\" style=\"width:{:.2f}%\"></i><b>{}</b>\n",
+                       escaped(row.at("given").get<std::string>()), name_of(row), is_exact(row) ? "exact" : "",
+                       most > 0 ? 100 * value(row) / most : 0, text(row));
   return out + "</div></div>\n";
 }
 
@@ -109,33 +116,39 @@ std::string trade(const std::vector<Json>& rows) {
     out += fmt::format("<text x=\"{:.1f}\" y=\"{:.0f}\" text-anchor=\"middle\">{:.0f}</text>\n", x(speed), height - 16, speed);
   out += fmt::format("<text x=\"{:.0f}\" y=\"{:.0f}\" text-anchor=\"end\">tokens read a second →</text>\n", width - 10, height - 2);
   out += "<text x=\"46\" y=\"6\">↑ nearer to exact: mean KLD, nats</text>\n";
-  struct Label {
-    double x, y, width;
+  struct Box {
+    double x, y, width;  ///< from x on; y is the foot of a line of text
   };
-  std::vector<Label> taken;
+  std::vector<Box> taken;
+  for (const auto& row : rows) {
+    const double at = x(row.at("read_tokens_per_second")), kld = row.at("kld_mean");
+    if (kld > 0) taken.push_back({at - 4, y(kld) + 4, 8});
+    if (!is_exact(row)) continue;
+    out += fmt::format(
+        "<path class=\"exact\" stroke-dasharray=\"3 3\" d=\"M{0:.1f} 14V{1:.0f}\"/><text x=\"{0:.1f}\" y=\"9\" "
+        "text-anchor=\"middle\">exact</text>\n",
+        at, height - 34);
+  }
   for (const auto& row : rows) {
     const double speed = row.at("read_tokens_per_second"), kld = row.at("kld_mean");
-    if (is_exact(row)) {
-      out += fmt::format(
-          "<path class=\"exact\" stroke-dasharray=\"3 3\" d=\"M{0:.1f} 14V{1:.0f}\"/><text x=\"{2:.1f}\" y=\"{3:.0f}\">exact</text>\n",
-          x(speed), height - 34, x(speed) + 4, height - 38);
-      continue;
-    }
-    if (kld <= 0) continue;
-    Label label{x(speed) + 7, y(kld) + 4, 6.2 * double(label_of(row).size())};
-    if (label.x + label.width > width) label.x -= label.width + 14;
-    // Down, until no label lies beneath it.
-    const auto covered = [&] {
-      return std::any_of(taken.begin(), taken.end(), [&](const Label& t) {
-        return std::abs(t.y - label.y) < 12 && label.x < t.x + t.width && t.x < label.x + label.width;
-      });
+    if (is_exact(row) || kld <= 0) continue;
+    // Beside its dot on the right, on the left, below or above: the first place that is free; else the first.
+    const double length = 6.3 * double(label_of(row).size()), right = x(speed) + 7, middle = y(kld) + 4;
+    const Box places[] = {
+        {right, middle, length},      {right - length - 14, middle, length},      {right, middle + 12, length},
+        {right, middle - 12, length}, {right - length - 14, middle + 12, length}, {right - length - 14, middle - 12, length}};
+    const auto free = [&](const Box& box) {
+      return box.x > 46 && box.x + box.width < width && std::none_of(taken.begin(), taken.end(), [&](const Box& t) {
+               return std::abs(t.y - box.y) < 11 && box.x < t.x + t.width && t.x < box.x + box.width;
+             });
     };
-    while (covered()) label.y += 4;
+    const auto* found = std::find_if(std::begin(places), std::end(places), free);
+    const Box label = found == std::end(places) ? places[0] : *found;
     taken.push_back(label);
     out += fmt::format(
         "<g><title>{} {}</title><circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"/><text class=\"name\" x=\"{:.1f}\" "
         "y=\"{:.1f}\">{}</text></g>\n",
-        name_of(row), given_of(row), x(speed), y(kld), label.x, label.y, name_of(row));
+        name_of(row), escaped(row.at("given").get<std::string>()), x(speed), y(kld), label.x, label.y, name_of(row));
   }
   return out + "</svg></div>\n";
 }
@@ -147,7 +160,7 @@ std::string curves(const std::vector<Json>& rows) {
       most = std::max(most, loss);
       if (is_exact(row)) exact_most = std::max(exact_most, loss);
     }
-  const double top = std::min(most, 2 * exact_most) * 1.04;
+  const double top = std::min(most, 1.5 * exact_most) * 1.04;
   const Json* exact = nullptr;
   std::string out = "<div class=\"panels\">\n";
   for (const auto& row : rows) {

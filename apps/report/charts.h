@@ -10,6 +10,8 @@ namespace heed::app {
 
 /// &, <, > and quotes as entities.
 std::string escaped(const std::string& text);
+/// The same, and a line may break after a comma.
+std::string breakable(const std::string& text);
 
 /// Horizontal bars of one number a row; `text` is what stands behind the bar.
 std::string bars(const std::string& title, const std::string& unit, const std::vector<Json>& rows, double (*value)(const Json&),

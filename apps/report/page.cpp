@@ -22,8 +22,8 @@ std::string table(const std::vector<Json>& rows) {
     out += fmt::format("<th{} title=\"{}\">{}</th>", cell_class(all[c]), escaped(all[c].meaning), escaped(all[c].name));
   out += "</tr></thead><tbody>\n";
   for (const auto& row : rows) {
-    out +=
-        fmt::format("<tr><td><b>{}</b><span class=\"given\">{}</span></td>", escaped(all.front().text(row)), escaped(all.back().text(row)));
+    out += fmt::format("<tr><td><b>{}</b><span class=\"given\">{}</span></td>", escaped(all.front().text(row)),
+                       breakable(all.back().text(row)));
     for (std::size_t c = 1; c + 1 < all.size(); ++c) out += fmt::format("<td{}>{}</td>", cell_class(all[c]), escaped(all[c].text(row)));
     out += "</tr>\n";
   }
@@ -41,7 +41,7 @@ std::string details(const std::vector<Json>& rows) {
     const std::int64_t from = row.at("scored_from"), n = row.at("scored_tokens");
     out += fmt::format("<tr><td>{}</td><td>{}–{}</td>", escaped(row.at("way").get<std::string>()), from, from + n - 1);
     for (const auto& [name, value] : row.at("kld_percentiles").items()) out += fmt::format("<td>{:.2g}</td>", value.get<double>());
-    out += fmt::format("<td class=\"text\"><code>{}</code></td></tr>\n", escaped(row.at("parameters").dump()));
+    out += fmt::format("<td class=\"text\"><code>{}</code></td></tr>\n", breakable(row.at("parameters").dump()));
   }
   return out + "</tbody></table></div>\n";
 }

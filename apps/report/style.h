@@ -16,7 +16,7 @@ body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.55 sy
 main { max-width: 1280px; margin: 0 auto; padding: 40px 28px 80px; }
 h1 { font-size: 27px; line-height: 1.2; letter-spacing: -0.015em; margin: 0 0 6px; }
 h2 { font-size: 18px; letter-spacing: -0.01em; margin: 52px 0 4px; }
-p { margin: 0 0 16px; color: var(--soft); max-width: 92ch; }
+p { margin: 0 0 16px; color: var(--soft); max-width: 106ch; }
 code, .given { font: 12px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 .given { color: var(--soft); }
 .facts { display: flex; flex-wrap: wrap; gap: 6px 28px; margin: 18px 0 0; padding: 0; list-style: none; font-size: 13px; }
@@ -41,10 +41,11 @@ dl div { break-inside: avoid; padding: 2px 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px 12px; min-width: 0; }
 .card h3 { font-size: 13px; font-weight: 600; margin: 0 0 8px; }
 .card h3 span { font-weight: 400; color: var(--soft); }
-.bars { display: grid; grid-template-columns: minmax(96px, 172px) 1fr auto; gap: 4px 10px; align-items: center; font-size: 12px; font-variant-numeric: tabular-nums; }
+.bars { display: grid; grid-template-columns: max-content minmax(40px, 1fr) auto; gap: 4px 10px; align-items: center; font-size: 12px; font-variant-numeric: tabular-nums; }
 .bars i { display: block; height: 12px; border-radius: 0 3px 3px 0; background: var(--bar); min-width: 1px; }
 .bars i.exact { background: var(--exact); }
 .bars b { font-weight: 400; text-align: right; }
+.bars span { white-space: nowrap; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { fill: var(--soft); font-size: 10px; font-variant-numeric: tabular-nums; }
 svg .axis { stroke: var(--line); stroke-width: 1; fill: none; }
@@ -52,8 +53,9 @@ svg .way { stroke: var(--accent); stroke-width: 1.6; fill: none; stroke-linejoin
 svg .exact { stroke: var(--exact); stroke-width: 1.6; fill: none; stroke-linejoin: round; }
 svg circle { fill: var(--accent); }
 svg .name { fill: var(--ink); font-size: 11px; }
+.panels .card { display: flex; flex-direction: column; justify-content: space-between; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)); gap: 16px; }
-.maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 16px; }
+.maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 16px; }
 figure { margin: 0; }
 figure img { width: 100%; aspect-ratio: 1; image-rendering: pixelated; border: 1px solid var(--line); border-radius: 4px; display: block; }
 figcaption { font-size: 12px; color: var(--soft); margin-top: 6px; }

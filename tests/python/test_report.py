@@ -115,8 +115,9 @@ def test_curves(shown):
         points = np.array([[float(x) for x in point.split()] for point in re.split("[ML]", line[1]["d"])[1:]])
         assert len(points) == len(row["curve"]) and np.all(np.diff(points[:, 0]) > 0)
         loss = np.array(row["curve"])
+        assert points[0, 1] > 8  # the scale is read off a point inside
         scale = scale or (118 - points[0, 1]) / loss[0]
-        np.testing.assert_allclose(118 - points[:, 1], scale * loss, rtol=0.02, atol=0.2)
+        np.testing.assert_allclose(118 - points[:, 1], np.minimum(scale * loss, 110), rtol=0.02, atol=0.2)  # 110: the panel's upper edge
 
 
 def test_maps(shown):
