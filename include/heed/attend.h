@@ -60,9 +60,9 @@ void attend_ragged(const View& q, const View& k, const View& v, const View& quer
 
 /// Where attend_backward() writes; each is computed only where given, and written whole. Of q's dtype or f32, no stride of 0.
 struct AttendGradients {
-  std::optional<View> q, k, v;             ///< of their shapes
-  std::optional<View> bias;                ///< of its own shape: summed over the axes it was stretched along
-  std::optional<View> alibi_slopes, sink;  ///< (H)
+  std::optional<View> q{}, k{}, v{};       ///< of their shapes
+  std::optional<View> bias{};              ///< of its own shape: summed over the axes it was stretched along
+  std::optional<View> alibi_slopes{}, sink{};  ///< (H)
 };
 
 /// Gradients of the sum of out * out_gradient. `out` and `lse` (not read for sigmoid and relu) are what attend() gave for the

@@ -43,7 +43,7 @@ struct MllmsKnow : Mechanism {
     window.x = top / down, window.y = top % down;
     double around = 0;
     int count = 0;
-    for (const auto [dx, dy] : {std::pair{-1, 0}, {1, 0}, {0, -1}, {0, 1}}) {
+    for (const auto& [dx, dy] : {std::pair<int, int>{-1, 0}, {1, 0}, {0, -1}, {0, 1}}) {
       const auto x = window.x + dx, y = window.y + dy;
       if (x < 0 || x >= across || y < 0 || y >= down) continue;
       around += sums[std::size_t(x * down + y)];
