@@ -24,8 +24,10 @@ struct BotnetMhsa : Mechanism {
     d.param("rel_pos_emb", rel_pos_emb, "relative positions in place of absolute ones");
     d.input("x", x, "B dim H W", "maps");
     d.weight("to_qkv.weight", to_qkv, "3*heads*dim_head dim 1 1");
-    d.weight(rel_pos_emb ? "pos_emb.rel_height" : "pos_emb.height", height, rel_pos_emb ? "2*H-1 dim_head" : "H dim_head");
-    d.weight(rel_pos_emb ? "pos_emb.rel_width" : "pos_emb.width", width, rel_pos_emb ? "2*W-1 dim_head" : "W dim_head");
+    d.weight("pos_emb.height", height, "H dim_head").when(!rel_pos_emb, "rel_pos_emb=false");
+    d.weight("pos_emb.width", width, "W dim_head").when(!rel_pos_emb, "rel_pos_emb=false");
+    d.weight("pos_emb.rel_height", height, "2*H-1 dim_head").when(rel_pos_emb, "rel_pos_emb=true");
+    d.weight("pos_emb.rel_width", width, "2*W-1 dim_head").when(rel_pos_emb, "rel_pos_emb=true");
     d.output("out", out, "B heads*dim_head H W");
     d.output("weights", weights, "B heads H*W H*W");
   }

@@ -22,7 +22,7 @@ struct DavitChannelAttention : Mechanism {
 
   void describe(Declaration& d) override {
     const When whole{block, "block=true"};
-    const std::string hidden = "int(dim*mlp_ratio)", prefix = block ? "attn." : "";
+    const std::string hidden = "int(dim*mlp_ratio)";
     d.param("dim", dim, "channels").computed("C");
     d.param("num_heads", num_heads, "groups of channels").least(1);
     d.param("qkv_bias", qkv_bias, "q, k and v have biases");
@@ -33,8 +33,10 @@ struct DavitChannelAttention : Mechanism {
     d.input("x", x, "B N dim", "tokens");
     cpe[0].describe(d, "cpe.0.proj", "dim 1 3 3", {}, whole);
     norm1.describe(d, "norm1", "dim", whole);
-    qkv.describe(d, prefix + "qkv", "3*dim dim", {qkv_bias, "qkv_bias=true"});
-    proj.describe(d, prefix + "proj", "dim dim");
+    for (const auto& [prefix, here] : {std::pair<std::string, When>{"", {!block, "block=false"}}, {"attn.", whole}}) {
+      qkv.describe(d, prefix + "qkv", "3*dim dim", {qkv_bias, "qkv_bias=true"}, here);
+      proj.describe(d, prefix + "proj", "dim dim", {}, here);
+    }
     cpe[1].describe(d, "cpe.1.proj", "dim 1 3 3", {}, whole);
     norm2.describe(d, "norm2", "dim", whole);
     fc1.describe(d, "mlp.fc1", hidden + " dim", {}, whole);

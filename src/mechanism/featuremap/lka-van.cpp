@@ -29,14 +29,15 @@ struct LkaVan : Mechanism {
     d.param("block", block, "the whole block of the network");
     d.param("mlp_ratio", mlp_ratio, "inner width of the block's convolutional MLP, in channels").least(0);
     d.input("x", x, "B " + C + " H W", "maps");
-    const std::string unit = block ? "attn.spatial_gating_unit." : "";
     d.weight("layer_scale_1", scale_1, C).when(whole.holds, whole.text);
     d.weight("layer_scale_2", scale_2, C).when(whole.holds, whole.text);
     norm1.describe(d, "norm1", C, whole);
     proj_1.describe(d, "attn.proj_1", C + " " + C + " 1 1", {}, whole);
-    conv0.describe(d, unit + "conv0", C + " 1 " + near + " " + near);
-    conv_spatial.describe(d, unit + "conv_spatial", C + " 1 " + far + " " + far);
-    conv1.describe(d, unit + "conv1", C + " " + C + " 1 1");
+    for (const auto& [unit, here] : {std::pair<std::string, When>{"", {!block, "block=false"}}, {"attn.spatial_gating_unit.", whole}}) {
+      conv0.describe(d, unit + "conv0", C + " 1 " + near + " " + near, {}, here);
+      conv_spatial.describe(d, unit + "conv_spatial", C + " 1 " + far + " " + far, {}, here);
+      conv1.describe(d, unit + "conv1", C + " " + C + " 1 1", {}, here);
+    }
     proj_2.describe(d, "attn.proj_2", C + " " + C + " 1 1", {}, whole);
     norm2.describe(d, "norm2", C, whole);
     fc1.describe(d, "mlp.fc1", hidden + " " + C + " 1 1", {}, whole);

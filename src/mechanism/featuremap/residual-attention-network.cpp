@@ -13,6 +13,7 @@ namespace {
 struct Unit {
   BatchNorm bn[3];
   Affine conv[3];
+  Tensor unused;
 
   void describe(Declaration& d, const std::string& name, const When& present = {}) {
     const std::string shapes[3] = {"in_channels//4 in_channels 1 1", "in_channels//4 in_channels//4 3 3", "in_channels in_channels//4 1 1"};
@@ -20,7 +21,7 @@ struct Unit {
       bn[i].describe(d, name + ".bn" + std::to_string(i + 1), i ? "in_channels//4" : "in_channels", present);
       conv[i].describe(d, name + ".conv" + std::to_string(i + 1), shapes[i], never, present);
     }
-    d.ignore(name + ".conv4.weight");  // of units that change the width
+    d.weight(name + ".conv4.weight", unused, "in_channels in_channels 1 1", "of units that change the width; not used").optional().no_gradient().when(present.holds, present.text);
   }
   Tensor operator()(const Ops& ops, const Tensor& x) const {
     Tensor y = x;
@@ -54,21 +55,19 @@ struct ResidualAttentionNetwork : Mechanism {
     for (std::size_t i = 0; i < 2; ++i) trunk_units[i].describe(d, "trunk_branches." + std::to_string(i));
     s1.describe(d, "softmax1_blocks");
     skip1.describe(d, "skip1_connection_residual_block");
-    if (stage2) {
-      for (std::size_t i = 0; i < 2; ++i) s2[i].describe(d, "softmax2_blocks." + std::to_string(i));
-      s3[0].describe(d, "softmax3_blocks");
-    } else {
-      s2[0].describe(d, "softmax2_blocks");
-      for (std::size_t i = 0; i < 2; ++i) s3[i].describe(d, "softmax3_blocks." + std::to_string(i));
-    }
+    const When short_one{stage2, "module=AttentionModule_stage2"};
+    for (std::size_t i = 0; i < 2; ++i) s2[i].describe(d, "softmax2_blocks." + std::to_string(i), short_one);
+    s3[0].describe(d, "softmax3_blocks", short_one);
+    s2[0].describe(d, "softmax2_blocks", pre);
+    for (std::size_t i = 0; i < 2; ++i) s3[i].describe(d, "softmax3_blocks." + std::to_string(i), pre);
     skip2.describe(d, "skip2_connection_residual_block", pre);
-    if (!stage2) s4.describe(d, "softmax4_blocks");
+    s4.describe(d, "softmax4_blocks", pre);
     s5.describe(d, "softmax5_blocks", pre);
-    for (std::size_t i = 0; i < 2; ++i) {
-      const std::string head = stage2 ? "softmax4_blocks." : "softmax6_blocks.";
-      head_norm[i].describe(d, head + (i ? "3" : "0"), "in_channels");
-      head_conv[i].describe(d, head + (i ? "5" : "2"), "in_channels in_channels 1 1", never);
-    }
+    for (const auto& [head, here] : {std::pair<std::string, When>{"softmax4_blocks.", short_one}, {"softmax6_blocks.", pre}})
+      for (std::size_t i = 0; i < 2; ++i) {
+        head_norm[i].describe(d, head + (i ? "3" : "0"), "in_channels", here);
+        head_conv[i].describe(d, head + (i ? "5" : "2"), "in_channels in_channels 1 1", never, here);
+      }
     last.describe(d, "last_blocks");
     d.output("out", out, "B in_channels H W");
     d.output("mask", mask, "B in_channels H W");

@@ -18,10 +18,11 @@ struct Se : Mechanism {
     d.param("reduction", reduction, "the inner width is channel/reduction").least(1);
     d.param("bias", bias, "1x1 convolutions with biases in place of linear layers without");
     d.input("x", x, "B channel H W", "maps");
-    const std::string name = bias ? "conv_du" : "fc", tail = bias ? " 1 1" : "";
-    const When has_bias = bias ? When{true, "bias=true"} : never;
-    down.describe(d, name + ".0", "channel//reduction channel" + tail, has_bias);
-    up.describe(d, name + ".2", "channel channel//reduction" + tail, has_bias);
+    const When with{bias, "bias=true"}, without{!bias, "bias=false"};
+    down.describe(d, "fc.0", "channel//reduction channel", never, without);
+    up.describe(d, "fc.2", "channel channel//reduction", never, without);
+    down.describe(d, "conv_du.0", "channel//reduction channel 1 1", {}, with);
+    up.describe(d, "conv_du.2", "channel channel//reduction 1 1", {}, with);
     d.output("out", out, "B channel H W");
     d.output("gate", gate, "B channel");
   }

@@ -26,10 +26,11 @@ struct FocalModulation : Mechanism {
     d.param("normalize_modulator", normalize_modulator, "the sum over levels is divided by L + 1");
     d.input("x", x, "B H W dim", "maps, channels last");
     f.describe(d, "f", "2*dim+focal_level+1 dim", biases);
-    level.resize(std::size_t(focal_level));
+    level.resize(std::size_t(std::max<std::int64_t>(focal_level, 4)));
     for (std::size_t l = 0; l < level.size(); ++l) {
       const std::string kernel = std::to_string(focal_window + focal_factor * std::int64_t(l));
-      d.weight("focal_layers." + std::to_string(l) + ".0.weight", level[l], "dim 1 " + kernel + " " + kernel);
+      d.weight("focal_layers." + std::to_string(l) + ".0.weight", level[l], "dim 1 " + kernel + " " + kernel)
+          .when(std::int64_t(l) < focal_level, "focal_level>" + std::to_string(l));
     }
     h.describe(d, "h", "dim dim 1 1", biases);
     ln.describe(d, "ln", "dim", {use_postln_in_modulation, "use_postln_in_modulation=true"});
