@@ -115,7 +115,6 @@ std::string trade(const std::vector<Json>& rows) {
   for (double speed = std::ceil(left / step) * step; speed <= right; speed += step)
     out += fmt::format("<text x=\"{:.1f}\" y=\"{:.0f}\" text-anchor=\"middle\">{:.0f}</text>\n", x(speed), height - 16, speed);
   out += fmt::format("<text x=\"{:.0f}\" y=\"{:.0f}\" text-anchor=\"end\">tokens read a second →</text>\n", width - 10, height - 2);
-  out += "<text x=\"46\" y=\"6\">↑ nearer to exact: mean KLD, nats</text>\n";
   struct Box {
     double x, y, width;  ///< from x on; y is the foot of a line of text
   };

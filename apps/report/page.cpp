@@ -85,7 +85,10 @@ std::string page(const Subject& s, const std::vector<Json>& rows, const std::vec
   out += bars(
       "Held after reading", "MiB of keys and values", rows, [](const Json& r) { return r.at("kv_bytes").get<double>(); },
       columns()[4].text);
-  out += "</div>\n<h2>Speed and fidelity</h2>\n<p>Up is nearer to exact attention's predictions, right is faster.</p>\n" + trade(rows);
+  out +=
+      "</div>\n<h2>Speed and fidelity</h2>\n<p>Mean KLD in nats, upwards smaller: nearer to exact attention's predictions. To the right: "
+      "faster.</p>\n" +
+      trade(rows);
   out +=
       "<h2>Loss along the text</h2>\n<p>Mean loss in nats a token, by position; exact attention in grey. One scale for all: a line that "
       "runs along the upper edge lies above it.</p>\n" +

@@ -115,6 +115,16 @@ def test_costs():
     assert abs(rows[0]["bits_per_byte"] - rows[0]["bits_per_byte_strict"]) < 0.002
 
 
+def test_threads():
+    """The same numbers for any number of threads, those of time aside."""
+    one, two = (compare("--threads", n, *with_ways()) for n in (1, 2))
+    for a, b in zip(one, two):
+        for row in (a, b):
+            for name in ("read_seconds", "read_tokens_per_second", "write_tokens_per_second", "threads"):
+                del row[name]
+        assert a == b
+
+
 def test_full_context():
     """A text as long as the model's context: writing is timed after a shorter beginning."""
     row, = compare("--with", "exact", context=4096)[:1]
