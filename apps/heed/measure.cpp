@@ -232,7 +232,7 @@ std::vector<Way> usual_ways(std::int64_t n) {
       parse_way(fmt::format("minference,pattern=block_sparse,top_k={}", at_most(100, 64 * 8))),
       parse_way("flexprefill,gamma=0.9,tau=0.1"),
       parse_way(fmt::format("sparse-transformer,attn_mode=strided,local_attn_ctx={}", at_most(128, 32))),
-      parse_way(fmt::format("sparse-transformer,attn_mode=fixed,local_attn_ctx={}", at_most(128, 32))),
+      parse_way(fmt::format("sparse-transformer,attn_mode=fixed,local_attn_ctx={},blocksize={}", at_most(128, 32), at_most(32, 128))),
       parse_way(fmt::format("s2-attention,local_blocks={},vert_stride=8", std::max<std::int64_t>(1, blocks))),
   };
 }

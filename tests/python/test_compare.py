@@ -125,6 +125,13 @@ def test_threads():
         assert a == b
 
 
+def test_usual_ways():
+    """None of the ways that are compared by default sees every pair, however short the text."""
+    rows = compare()
+    assert len(rows) == 11 and len({row["way"] + row["given"] for row in rows}) == 11
+    assert all(row["kld_mean"] > 1e-4 and row["given"] for row in rows[1:])
+
+
 def test_full_context():
     """A text as long as the model's context: writing is timed after a shorter beginning."""
     row, = compare("--with", "exact", context=4096)[:1]
