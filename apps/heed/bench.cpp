@@ -132,8 +132,8 @@ json measure(const std::string& slug, const Request& r, const Context& context, 
     last_plan = why(q, k, v, options, {}, context);
     seconds = median_seconds([&] { attend(q, k, v, out, options, {}, context); });
   } else {
-    const json info = json::parse(describe_mechanism(slug));
     json params = parse_pairs(r.pairs);
+    const json info = json::parse(describe_mechanism(slug, params.dump()));
     const auto& declared = info["params"];
     const bool has_causal = std::any_of(declared.begin(), declared.end(), [](const json& p) { return p["name"] == "causal"; });
     if (has_causal && !params.contains("causal")) params["causal"] = r.causal;

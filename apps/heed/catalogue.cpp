@@ -99,7 +99,10 @@ void add_catalogue(CLI::App& app, Action& action) {
 
   auto* info_command = app.add_subcommand("info", "what a mechanism takes and gives, as JSON");
   info_command->add_option("slug", o->slug)->required();
-  info_command->callback([=, &action] { action = [=] { return fmt::print("{}\n", heed::describe_mechanism(o->slug)), 0; }; });
+  info_command->add_option("-p", o->pairs, "name=value");
+  info_command->callback([=, &action] {
+    action = [=] { return fmt::print("{}\n", heed::describe_mechanism(o->slug, parse_pairs(o->pairs).dump())), 0; };
+  });
 
   auto* run_command = app.add_subcommand("run", "run a mechanism on the tensors of a safetensors file");
   run_command->add_option("slug", o->slug)->required();

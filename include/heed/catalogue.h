@@ -23,9 +23,10 @@ struct MechanismInfo {
 /// Sorted by slug.
 std::vector<MechanismInfo> list_mechanisms();
 
-/// The declaration of one mechanism as JSON text: inputs, weights, parameters with defaults, outputs.
-/// Throws Error for an unknown slug.
-std::string describe_mechanism(const std::string& slug);
+/// The declaration of one mechanism under these parameters as JSON text: inputs, weights, parameters with defaults, outputs.
+/// Entries may depend on parameters ("layers.{l}.weight", a variant's tensors). Throws Error for an unknown slug, and as
+/// check_params does.
+std::string describe_mechanism(const std::string& slug, const std::string& params = "{}");
 
 /// Whether a mechanism takes these parameters: throws Error naming the one it does not.
 void check_params(const std::string& slug, const std::string& params);

@@ -25,7 +25,7 @@ def _list(a):
 
 
 def _info(a):
-    print(json.dumps(heed.info(a.slug), indent=2))
+    print(json.dumps(heed.info(a.slug, **dict(map(_pair, a.p))), indent=2))
     return 0
 
 
@@ -69,7 +69,9 @@ def main(arguments=None):
     listing = command("list", _list, "every mechanism")
     listing.add_argument("--family")
     listing.add_argument("--json", action="store_true")
-    command("info", _info, "what a mechanism takes and gives, as JSON").add_argument("slug")
+    describing = command("info", _info, "what a mechanism takes and gives, as JSON")
+    describing.add_argument("slug")
+    describing.add_argument("-p", action="append", default=[], help="name=value")
     running = command("run", _run, "run a mechanism on the tensors of a safetensors file")
     running.add_argument("slug")
     running.add_argument("--in", dest="file", required=True, help="tensors in.NAME and weight.NAME")

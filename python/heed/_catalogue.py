@@ -9,10 +9,17 @@ import os
 from . import _heed
 
 
-@functools.cache
-def info(slug):
-    """The declaration of a mechanism: a dictionary of slug, family, kind, tier, paper, inputs, weights, params, outputs."""
-    return json.loads(_heed.describe_mechanism(_text("slug", slug)))
+def info(slug, /, **params):
+    """The declaration of a mechanism: a dictionary of slug, family, kind, tier, paper, inputs, weights, params, outputs.
+
+    Tensors may depend on parameters: those given here settle which there are.
+    """
+    return _info(_text("slug", slug), _json({_plain(name): value for name, value in params.items()}))
+
+
+@functools.lru_cache(1024)
+def _info(slug, params):
+    return json.loads(_heed.describe_mechanism(slug, params))
 
 
 def list(family=None):

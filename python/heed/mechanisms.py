@@ -2,7 +2,8 @@
 """One function a mechanism, made from its declaration when it is first asked for: heed.mechanisms.sliding_window.
 
 Tensors go by keyword, then `weights=`, `outputs=`, the parameters with the paper's names and defaults, and the settings of
-every call. A parameter whose name is also a tensor's or an argument's gets a trailing underscore.
+every call. A tensor whose name is also an argument's gets a trailing underscore, and so does a parameter whose name is also a
+tensor's or an argument's. Tensors that the parameters given bring in (`x2` of three layers) are taken too.
 """
 import inspect
 import re
@@ -22,15 +23,26 @@ def pattern(name):
     return "".join(".*" if p == "*" else r"\d+" if re.fullmatch(r"\{.\}", p) else r"[^.]+" if p[:1] == "{" else re.escape(p) for p in parts)
 
 
+def entry_of(entries, name):
+    """Of `info(...)["inputs"]` or `["weights"]`, the one that a tensor's name belongs to under the parameters given there, or None."""
+    return next((e for e in entries if e["present"] and re.fullmatch(pattern(e["name"]), name)), None)
+
+
 def _required(entry):
     return entry["required"] and not entry["when"]
 
 
+def _argument(name):
+    """A tensor's name as an argument."""
+    return name + "_" * (name in _ARGUMENTS)
+
+
 def _signature(d):
     """The signature, and the names of the parameters as arguments."""
-    inputs = [e["name"] for e in d["inputs"] if not e["repeated"]]
+    inputs = [_argument(e["name"]) for e in d["inputs"] if not e["repeated"]]
     arguments = {p["name"] + "_" * (p["name"] in (*inputs, *_ARGUMENTS)): p for p in d["params"]}
-    taken = [inspect.Parameter(e["name"], _KEYWORD, **({} if _required(e) else {"default": None})) for e in d["inputs"] if not e["repeated"]]
+    taken = [inspect.Parameter(_argument(e["name"]), _KEYWORD, **({} if _required(e) else {"default": None}))
+             for e in d["inputs"] if not e["repeated"]]
     taken += [inspect.Parameter(name, _KEYWORD, default=None) for name in ("weights", "outputs")]
     taken += [inspect.Parameter(name, _KEYWORD, default=p["default"]) for name, p in arguments.items()]
     taken += [inspect.Parameter(name, _KEYWORD, default=value) for name, value in _SETTINGS.items()]
@@ -62,22 +74,21 @@ def _doc(d, arguments):
 def _function(slug, name):
     d = _catalogue.info(slug)
     signature, parameters = _signature(d)
-    fits = re.compile("|".join(pattern(e["name"]) for e in d["inputs"])).fullmatch
-    needed = [e["name"] for e in d["inputs"] if _required(e)]
 
     def call(*, weights=None, outputs=None, threads=0, precision=None, isa=None, seed=0, **given):
         tensors, params = {}, {}
         for key, value in given.items():
-            if fits(key):
-                if value is not None:
-                    tensors[key] = value
-            elif key in parameters:
+            if key in parameters:
                 params[parameters[key]] = value
-            else:
+            elif value is not None:
+                tensors[key[:-1] if key[:-1] in _ARGUMENTS else key] = value
+        entries = _catalogue.info(slug, **{f"{key}_": value for key, value in params.items()})["inputs"]
+        for key in tensors:
+            if _argument(key) not in signature.parameters and not entry_of(entries, key):
                 raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
-        for key in needed:
-            if key not in tensors:
-                raise TypeError(f"{name}() is missing the tensor '{key}'")
+        for e in entries:
+            if e["required"] and e["present"] and e["name"] not in tensors:
+                raise TypeError(f"{name}() is missing the tensor '{_argument(e['name'])}'")
         return _catalogue._run(slug, tensors, weights, outputs, params, (threads, precision, isa, seed))
 
     call.__name__ = call.__qualname__ = name

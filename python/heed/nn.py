@@ -5,7 +5,7 @@ import re
 import torch
 
 from . import _catalogue, _heed
-from .mechanisms import pattern
+from .mechanisms import entry_of, pattern
 
 
 class Module(torch.nn.Module):
@@ -22,7 +22,7 @@ class Module(torch.nn.Module):
 
     def __init__(self, slug, *, example=None, weights=None, seed=0, **params):
         super().__init__()
-        self._declaration = _catalogue.info(slug)
+        self._declaration = _catalogue.info(slug, **params)
         self._slug, self._seed = slug, seed
         self._params = {_catalogue._plain(name): value for name, value in params.items()}
         text = _catalogue._json(self._params)
@@ -33,7 +33,7 @@ class Module(torch.nn.Module):
         self.register_load_state_dict_pre_hook(self._before_loading)
 
     def _entry(self, name):
-        return next((e for e in self._declaration["weights"] if re.fullmatch(pattern(e["name"]), name)), None)
+        return entry_of(self._declaration["weights"], name)
 
     def _ignored(self, name):
         return any(re.fullmatch(pattern(each), name) for each in self._declaration["ignored"])

@@ -152,7 +152,7 @@ void bind_catalogue(nb::module_& m) {
         nb::arg("threads").none(), nb::arg("precision").none(), nb::arg("isa").none(), nb::arg("seed"));
   m.def("initial_weights", &initial);
   m.def("list_mechanisms", &list);
-  m.def("describe_mechanism", &describe_mechanism);
+  m.def("describe_mechanism", &describe_mechanism, nb::arg("slug"), nb::arg("params"));
   m.def("verify", &verify, nb::arg("path"), nb::arg("threads").none(), nb::arg("precision").none(), nb::arg("isa").none());
   m.def("doctor", &doctor);
   m.def("read_safetensors", &read_file);

@@ -93,19 +93,21 @@ std::vector<MechanismInfo> list_mechanisms() {
   return list;
 }
 
-std::string describe_mechanism(const std::string& slug) {
+std::string describe_mechanism(const std::string& slug, const std::string& params) {
   const auto& entry = find(slug);
-  const auto body = entry.make();
-  Declaration d;
-  body->describe(d);
+  const auto body = entry.make(), untouched = entry.make();
+  const auto d = mechanism::declare(*body, mechanism::parse_params(params));
+  Declaration defaults;
+  untouched->describe(defaults);
   json result = {{"slug", entry.slug}, {"family", entry.family}, {"kind", entry.kind}, {"tier", entry.tier},
                  {"paper", entry.paper.empty() ? json(nullptr) : json(entry.paper)},
                  {"inputs", json::array()}, {"weights", json::array()}, {"params", json::array()}, {"outputs", json::array()}, {"ignored", d.ignored}};
   for (const auto& e : d.tensors)
     result[std::string(mechanism::role_name(e->role)) + "s"].push_back({{"name", e->name}, {"shape", e->shape}, {"dtype", name_of(e->dtype)},
                                                              {"doc", e->doc}, {"required", e->required}, {"repeated", e->many != nullptr},
-                                                             {"gradient", e->gradient && d.gradient_refused.empty()}, {"when", e->condition}});
-  for (const auto& p : d.params) {
+                                                             {"gradient", e->gradient && d.gradient_refused.empty()}, {"when", e->condition},
+                                                             {"present", e->present}});
+  for (const auto& p : defaults.params) {
     json item = {{"name", p->name}, {"default", mechanism::value_of(*p)}, {"doc", p->doc}};
     if (!p->computed_as.empty()) item["computed"] = p->computed_as;
     if (!p->choices.empty()) item["choices"] = p->choices;

@@ -2,6 +2,7 @@
 #include "heed/attend.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -142,19 +143,24 @@ Attended Ops::attend(const Tensor& q, const Tensor& k, const Tensor& v, const At
   const auto derivative = [q, k, v, terms, kept, asked, s, out = result.out, lse = result.lse](const Pull& p) -> std::vector<Tensor> {
     const bool more = p.gradient(1).defined() || p.gradient(2).defined() || p.gradient(3).defined() || p.gradient(4).defined();
     if (p.ops.recording() || more || !exact_enough(lse)) {  // also gradients of the extras, or a derivative to be differentiated
-      const Attended plain = Ops(p.ops.context()).attend_plain(q, k, v, kept->options, asked, terms);
+      const Ops again(p.ops.context());
+      // Partial derivatives: each input apart from the others, as one may be made from another (a bias of q) or be the same tensor.
+      std::array<Tensor, 6> own{q, k, v, terms.bias, terms.alibi_slopes, terms.sink};
+      for (Tensor& input : own)
+        if (input.origin()) input = again.straight_through(input, input);
+      const Attended plain = again.attend_plain(own[0], own[1], own[2], kept->options, asked, {own[3], own[4], own[5]});
       std::vector<Tensor> from, along, of;
       int place = 0;
       for (const Tensor* output : {&plain.out, &plain.lse, &plain.row_max, &plain.column_sums, &plain.weights}) {
         if (p.gradient(place).defined()) from.push_back(*output), along.push_back(p.gradient(place));
         ++place;
       }
-      for (const Tensor* input : {&q, &k, &v, &terms.bias, &terms.alibi_slopes, &terms.sink})
-        if (input->origin()) of.push_back(*input);
+      for (const Tensor& input : own)
+        if (input.origin()) of.push_back(input);
       const auto found = gradients(p.ops, from, along, of);
       std::vector<Tensor> back;
       std::size_t next = 0;
-      for (const Tensor* input : {&q, &k, &v, &terms.bias, &terms.alibi_slopes, &terms.sink}) back.push_back(input->origin() ? found[next++] : Tensor());
+      for (const Tensor& input : own) back.push_back(input.origin() ? found[next++] : Tensor());
       return back;
     }
     std::vector<Tensor> back(6);

@@ -161,8 +161,9 @@ Tensor Ops::grid_sample(const Tensor& x, const Tensor& grid, Resample mode, PadM
   });
   return record("grid_sample", out, {&x, &grid}, [x, grid, mode, edges, align_corners](const Pull& p) -> std::vector<Tensor> {
     const Ops again(p.ops.context(), true);
-    const Tensor map = x.origin() ? x : leaf(x), points = grid.origin() ? grid : leaf(grid);
-    const Tensor from = p.ops.recording() ? map : leaf(x.with_origin(nullptr)), where = p.ops.recording() ? points : leaf(grid.with_origin(nullptr));
+    // Partial derivatives: the map and the points apart, as the points may be made from the map.
+    const auto apart = [&](const Tensor& t) { return p.ops.recording() && t.origin() ? again.straight_through(t, t) : leaf(t.with_origin(nullptr)); };
+    const Tensor from = apart(x), where = apart(grid);
     return gradients(p.ops, {again.grid_sample_plain(from, where, mode, edges, align_corners)}, {p.gradient()}, {from, where});
   });
 }

@@ -131,7 +131,7 @@ Tensor Ops::straight_through(const Tensor& value, const Tensor& x) const {
 std::vector<Tensor> Ops::gradient(const std::function<Tensor(const Ops&, const std::vector<Tensor>&)>& f, const std::vector<Tensor>& at) const {
   std::vector<Tensor> here, own_leaves;
   for (const Tensor& x : at) {
-    here.push_back(x.origin() ? x : leaf(x));
+    here.push_back(x.origin() ? Ops(context_).straight_through(x, x) : leaf(x));  // apart: one may be made from another
     if (!x.origin()) own_leaves.push_back(here.back());
   }
   const Tensor value = f(Ops(context_, true), here);

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """heed.nn.Module: official names, loading, training."""
 import copy
-import re
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from conftest import CASES, check, load, to_torch
 
 import heed
 import heed.nn
-from heed.mechanisms import pattern
+from heed.mechanisms import entry_of
 
 WITH_WEIGHTS = [path for path in CASES if load(path).weights]
 
@@ -25,10 +24,9 @@ def test_official_state_dict(path):
     results = module(outputs=list(case.outputs), **{name: to_torch(array) for name, array in case.inputs.items()})
     for name, want in case.outputs.items():
         check(results[name].detach() if isinstance(results[name], torch.Tensor) else results[name], want, case.rtol, case.atol, name)
-    entries = heed.info(case.slug)["weights"]
+    entries = heed.info(case.slug, **case.params)["weights"]
     for name, tensor in state.items():
-        entry = next(e for e in entries if re.fullmatch(pattern(e["name"]), name))
-        assert (name in dict(module.named_parameters())) == (entry["gradient"] and tensor.is_floating_point()), name
+        assert (name in dict(module.named_parameters())) == (entry_of(entries, name)["gradient"] and tensor.is_floating_point()), name
 
 
 def test_beginning_is_seeded():
