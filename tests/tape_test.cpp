@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/pool.h"
@@ -62,6 +63,68 @@ TEST(Tape, AGradientCanBeDifferentiated) {
   // Without an outer gradient nothing stays behind.
   const Tensor plain = Tensor::of({2}, {1});
   EXPECT_EQ(ops.gradient([&](const Ops& o, const std::vector<Tensor>& at) { return o.square(at[0]); }, {plain})[0].origin(), nullptr);
+}
+
+TEST(Tape, GradientsOfAFunctionArePartial) {
+  const Ops ops(context);
+  const Tensor a = leaf(Tensor::of({3}, {1})), b = ops.square(a);
+  const auto product = [](const Ops& o, const std::vector<Tensor>& at) { return o.mul(at[0], at[1]); };
+  const auto found = ops.gradient(product, {a, b}), same = ops.gradient(product, {a, a});
+  EXPECT_FLOAT_EQ(first(found[0]), 9);
+  EXPECT_FLOAT_EQ(first(found[1]), 3);
+  EXPECT_FLOAT_EQ(first(same[0]), 3);
+  EXPECT_FLOAT_EQ(first(same[1]), 3);
+  EXPECT_FLOAT_EQ(first(gradients(Ops(context, false), {found[0]}, {ops.full({1}, 1)}, {a})[0]), 6);  // of a^2
+}
+
+/// Gradient of sum(y cotangent), and the gradient of the sum of its squares, where y = f(x) and x = square(leaf) is any op's result.
+template <class F>
+std::vector<Tensor> two_derivatives(const Tensor& at, const F& f) {
+  const Ops ops(context);
+  const Tensor start = leaf(at), x = ops.square(start), y = f(ops, x);
+  const Tensor cotangent = ops.scale(ops.arange(0, y.count()).to(DType::f32), 0.01f).reshape(y.shape());
+  const Tensor once = gradients(ops, {y}, {cotangent}, {start})[0];
+  return {once.with_origin(nullptr).dense(), gradients(Ops(context, false), {ops.sum(ops.square(once), {0, 1, 2, 3})}, {ops.full({}, 1)}, {start})[0].dense()};
+}
+
+void expect_close(const std::vector<Tensor>& got, const std::vector<Tensor>& want) {
+  for (std::size_t n = 0; n < want.size(); ++n) {
+    float largest = 0;
+    for (std::int64_t i = 0; i < want[n].count(); ++i) largest = std::max(largest, std::abs(want[n].data<float>()[i]));
+    EXPECT_GT(largest, 0.01f) << n;
+    for (std::int64_t i = 0; i < want[n].count(); ++i) EXPECT_NEAR(got[n].data<float>()[i], want[n].data<float>()[i], 1e-5f * largest) << n << " " << i;
+  }
+}
+
+Tensor waves(const Shape& shape) {
+  const Tensor x(DType::f32, shape);
+  for (std::int64_t i = 0; i < x.count(); ++i) x.data<float>()[i] = 0.7f + 0.4f * std::sin(1.7f * float(i));
+  return x;
+}
+
+TEST(Tape, AttentionsDerivativesArePartial) {
+  // Queries, keys and values are one tensor, the bias is made of it, and the weights have a gradient too.
+  const auto attention = [](const Ops& ops, const Tensor& x, bool plain) {
+    const Tensor bias = ops.sum(x.permute({0, 2, 3, 1}), {2}, true);  // (B, H, 1, M)
+    const ScoreTerms terms{bias.broadcast({1, 2, 4, 4}), {}, {}};
+    AttendOptions options;
+    options.causal = true;
+    const Attended got = plain ? ops.attend_plain(x, x, x, options, want_weights, terms) : ops.attend(x, x, x, options, want_weights, terms);
+    return ops.concat({got.out, got.weights.permute({0, 2, 1, 3})}, 3);
+  };
+  const Tensor at = waves({1, 4, 2, 3});
+  expect_close(two_derivatives(at, [&](const Ops& ops, const Tensor& x) { return attention(ops, x, false); }),
+               two_derivatives(at, [&](const Ops& ops, const Tensor& x) { return attention(ops, x, true); }));
+}
+
+TEST(Tape, SamplingsDerivativesArePartial) {
+  const auto sample = [](const Ops& ops, const Tensor& x, bool plain) {
+    const Tensor grid = ops.scale(x.permute({0, 2, 3, 1}), 0.4f);
+    return plain ? ops.grid_sample_plain(x, grid) : ops.grid_sample(x, grid);
+  };
+  const Tensor at = waves({1, 2, 4, 3});
+  expect_close(two_derivatives(at, [&](const Ops& ops, const Tensor& x) { return sample(ops, x, false); }),
+               two_derivatives(at, [&](const Ops& ops, const Tensor& x) { return sample(ops, x, true); }));
 }
 
 TEST(Tape, LongChainsAreTakenApartOneAfterTheOther) {
