@@ -207,3 +207,31 @@ def test_interface_is_accepted(path):
         kind, shape = shape_of(described)
         assert list(results[name].shape) == shape, name
         assert results[name].dtype == types.get(kind, np.float32), name
+
+
+@pytest.mark.parametrize("path", sorted((TESTS / "interfaces").glob("*.json")), ids=lambda path: path.stem)
+def test_further_names_are_declared(path):
+    """Names of the tables that belong to other parameters: further ones, those of a case file, another choice, or a layer more."""
+    text = json.loads(path.read_text())
+    slug, params = text["mechanism"], text["params"]
+    declared = heed.info(slug)["params"]
+    further = text.get("further params", {})
+    assert set(further) <= {p["name"] for p in declared}
+    tried = [params, {**params, **further}, *({**params, name: value} for name, value in further.items()),
+             *(load(p).params for p in CASES if load(p).slug == slug)]
+    for p in declared:
+        value = params.get(p["name"], p["default"])
+        others = p.get("choices", [])
+        if isinstance(value, (bool, int)):
+            others = [not value] if isinstance(value, bool) else [value + 1, value + 2]
+        tried += [{**params, p["name"]: other} for other in others]
+    groups = {"in.": "inputs", "weight.": "weights", "out.": "outputs"}
+    missing = set(text.get("further tensors", []))
+    for each in tried:
+        try:
+            d = heed.info(slug, **each)
+        except ValueError:  # out of range
+            continue
+        missing -= {name for name in missing for prefix, group in groups.items()
+                    if name.startswith(prefix) and entry_of(d[group], name.removeprefix(prefix))}
+    assert not missing
