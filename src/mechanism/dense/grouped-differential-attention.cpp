@@ -60,18 +60,31 @@ struct GroupedDifferential : Mechanism {
     return heads.reshape({B, N, groups, size, D}).slice(3, begin, length).reshape({B, N, groups * length, D});
   }
 
+  /// Signal heads a noise head, from whichever of the three parameters is given; the others must agree.
+  std::int64_t group() const {
+    if (embed_dim) return 1;
+    const auto H = q.extent(2);
+    const auto signal = num_q1_heads.value_or(num_q2_heads ? H - *num_q2_heads : grouped_ratio ? H / (*grouped_ratio + 1) * *grouped_ratio : H / 2);
+    const auto noise = num_q2_heads.value_or(H - signal), G = grouped_ratio.value_or(signal / std::max<std::int64_t>(1, noise));
+    if (G < 1 || signal != G * noise || signal + noise != H)
+      fail("parameter num_heads", "num_q1_heads + num_q2_heads, the first grouped_ratio times the second", std::to_string(H) + ", " + std::to_string(signal) + " and " + std::to_string(noise));
+    return G;
+  }
+
   void run(Ops& ops) override {
-    std::int64_t G = 1;
+    const auto G = group();
     if (embed_dim) {
       const auto D = lq1.extent(0);
+      if (2 * num_heads * D != *embed_dim) fail("parameter num_heads", "pairs of heads of " + std::to_string(D) + " that fill embed_dim", std::to_string(num_heads));
       q = split_heads(ops.linear(x, wq), 2 * num_heads);
       k = split_heads(ops.linear(x, wk), wk.extent(0) / D);
       v = split_heads(ops.linear(x, wv), wv.extent(0) / D);
       if (cos.defined()) q = ops.rope(q, cos, sin, true), k = ops.rope(k, cos, sin, true);
-    } else if (grouped_ratio) G = *grouped_ratio;
-    else if (num_q1_heads) G = *num_q1_heads / std::max<std::int64_t>(1, num_q2_heads.value_or(num_heads - *num_q1_heads));
-    if (q.extent(2) % (G + 1) || k.extent(2) % 2) fail("parameter num_heads", "groups of G + 1 heads, an even number of keys", std::to_string(q.extent(2)));
-    const auto B = q.extent(0), N = q.extent(1), D = q.extent(3);
+    }
+    if (k.extent(2) % 2) fail("input k", "an even number of heads", std::to_string(k.extent(2)));
+    const auto B = q.extent(0), N = q.extent(1), D = q.extent(3), KV = embed_dim ? k.extent(2) / 2 : k.extent(2);
+    if (num_kv_heads && *num_kv_heads != KV) fail("parameter num_kv_heads", std::to_string(KV), std::to_string(*num_kv_heads));
+    if (head_dim && *head_dim != D) fail("parameter head_dim", std::to_string(D), std::to_string(*head_dim));
 
     const double initial = lambda_init.value_or(0.8 - 0.6 * std::exp(-0.3 * double(depth.value_or(layer_idx - 1))));
     const auto grown = [&](const Tensor& a, const Tensor& b) { return ops.exp(ops.sum(ops.mul(a, b), {0}, true)); };

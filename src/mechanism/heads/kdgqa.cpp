@@ -23,7 +23,7 @@ struct Kdgqa : Mechanism {
     d.param("dim", dim, "width of x").computed("C");
     d.param("num_heads", num_heads, "query heads").least(1);
     d.param("num_kv_heads", num_kv_heads, "key and value heads").least(1).computed("num_heads/2");
-    d.param("beta", beta, "of dgqa-ema");
+    d.param("beta", beta, "of dgqa-ema").least(0).most(1);
     d.input("x", x, "B N dim", "tokens");
     d.input("cache", cache, "num_kv_heads", "earlier k_norms").when(kind != "kdgqa", "kind=dgqa-*");
     d.weight("q.weight", wq, "dim dim");
@@ -63,6 +63,7 @@ struct Kdgqa : Mechanism {
   void run(Ops& ops) override {
     const auto G = num_kv_heads.value_or(std::max<std::int64_t>(1, num_heads / 2));
     const Tensor q = split_heads(ops.linear(x, wq, bq), num_heads);
+    if (wk.extent(0) != G * q.extent(3)) fail("weight k.weight", "num_kv_heads*dim/num_heads rows, " + std::to_string(G * q.extent(3)), std::to_string(wk.extent(0)));
     const Tensor k = split_heads(ops.linear(x, wk, bk), G), v = split_heads(ops.linear(x, wv, bv), G);
     k_norms = ops.sum(ops.sqrt(ops.sum(ops.square(k), {1, 3})), {0}).dense();
     cache_new = k_norms;

@@ -85,6 +85,8 @@ struct SparseTransformer : Mechanism, CachedMixer {
 
   void run(Ops& ops) override {
     const auto B = q.extent(0), N = q.extent(1), H = q.extent(2), l = local_attn_ctx;
+    if (attn_mode == "fixed" && std::min(num_verts, H) * vertsize * blocksize > l)
+      fail("parameter local_attn_ctx", "at least num_verts*vertsize*blocksize", std::to_string(l));
     if (wants(mask)) {
       mask = Tensor(DType::boolean, {H, N, N});
       auto* at = mask.data<std::uint8_t>();

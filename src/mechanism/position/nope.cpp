@@ -64,6 +64,7 @@ struct Nope : Mechanism {
 
   std::int64_t bucket(std::int64_t distance) const {
     const auto all = relative_attention_num_buckets, exact = all / 2, far = relative_attention_max_distance;
+    if (far <= exact) fail("parameter relative_attention_max_distance", "more than half of the buckets, " + std::to_string(exact), std::to_string(far));
     if (distance < exact) return std::max<std::int64_t>(distance, 0);
     const float part = std::log(float(distance) / float(exact)) / float(std::log(double(far) / double(exact)));
     return std::min(exact + std::int64_t(part * float(all - exact)), all - 1);
@@ -87,7 +88,8 @@ struct Nope : Mechanism {
   }
 
   Tensor rotate(const Ops& ops, const Tensor& heads) const {
-    const auto N = heads.extent(1), half = rotary_dim.value_or(heads.extent(3) / 4) / 2;
+    const auto N = heads.extent(1), turned = rotary_dim.value_or(heads.extent(3) / 4), half = turned / 2;
+    if (turned % 2 || turned > heads.extent(3)) fail("parameter rotary_dim", "an even number, at most " + std::to_string(heads.extent(3)), std::to_string(turned));
     const Tensor cos(DType::f32, {N, half}), sin(DType::f32, {N, half});
     for (std::int64_t n = 0; n < N; ++n)
       for (std::int64_t i = 0; i < half; ++i) {
@@ -114,13 +116,15 @@ struct Nope : Mechanism {
   void run(Ops& ops) override {
     if (metric != "none") {
       const Tensor p = a.dense(), r = b.dense();
+      if (p.extent(0) == 0) fail("input a", "one row or more", "none");
       out = Tensor::of({float(row_divergence(p.data<float>(), r.data<float>(), p.extent(0), false))}, {1});
       jsd_official = Tensor::of({float(row_divergence(p.data<float>(), r.data<float>(), p.extent(0), true))}, {1});
       return;
     }
     Tensor q = split_heads(ops.linear(x, wq), num_heads), k = split_heads(ops.linear(x, wk), num_heads), bias;
     const Tensor v = split_heads(ops.linear(x, wv), num_heads);
-    const auto& kind = position_encoding_type;
+    if (d_kv && *d_kv != q.extent(3)) fail("parameter d_kv", "rows of q.weight / num_heads, " + std::to_string(q.extent(3)), std::to_string(*d_kv));
+    const std::string kind = x.extent(1) ? position_encoding_type : "none";  // nothing to place
     if (kind == "t5_relative_bias") bias = t5_bias(ops, x.extent(1));
     if (kind == "alibi") bias = alibi_bias(x.extent(1));
     if (kind == "rotary") q = rotate(ops, q), k = rotate(ops, k);

@@ -81,9 +81,14 @@ struct Flexprefill : Mechanism, PromptMixer {
   void run(Ops& ops) override {
     const auto N = q.extent(1), H = q.extent(2), nb = (N + block_size - 1) / block_size, rows = std::min(block_size, N);
     const auto in_blocks = [&](std::int64_t tokens) { return std::min(nb, (tokens + block_size - 1) / block_size); };
-    const auto least = in_blocks(min_budget.value_or(1)), most = std::max(least, in_blocks(max_budget.value_or(N)));
+    const auto least = in_blocks(min_budget.value_or(1)), most = in_blocks(max_budget.value_or(N));
     AttendOptions o;
     o.causal = true;
+    block_mask = Tensor::zeros(DType::boolean, {H, nb, nb});
+    if (N == 0) {
+      out = ops.attend(q, k, v, o).out;
+      return;
+    }
     const Tensor queries = ops.no_gradient(q, "chosen blocks"), keys = ops.no_gradient(k, "chosen blocks");
     const Tensor last = queries.slice(1, N - rows, rows);
     const Tensor exact = ops.attend(last, keys, keys, o, want_weights).weights;
@@ -95,7 +100,6 @@ struct Flexprefill : Mechanism, PromptMixer {
     Tensor pair_scores;
     if (tau > 0) pair_scores = ops.scale(ops.matmul(means(ops, queries, nb), pooled), scale).dense();
 
-    block_mask = Tensor::zeros(DType::boolean, {H, nb, nb});
     for (std::int64_t h = 0; h < H; ++h) {
       auto* keep = block_mask.data<std::uint8_t>() + h * nb * nb;
       Values vertical(std::size_t(N), 0.0), slash(std::size_t(N), 0.0);
@@ -111,7 +115,8 @@ struct Flexprefill : Mechanism, PromptMixer {
         for (std::size_t j = 0; j < tokens.size(); ++j) sums[j / std::size_t(block_size)] += tokens[j];
         return sums;
       };
-      auto columns = std::clamp(cover(vertical, gamma) / 128 + 1, least, most), diagonals = std::clamp(cover(slash, gamma) / 128 + 1, least, most);
+      const auto budget = [&](const Values& tokens) { return std::min(std::max(cover(tokens, gamma) / 128 + 1, least), most); };  // most has the last word
+      auto columns = budget(vertical), diagonals = budget(slash);
       Values by_column = blocks(vertical), by_diagonal = blocks(slash);
       if (root_divergence(guess.data<float>() + h * nb, by_column) < tau) {
         columns = diagonals = least;
