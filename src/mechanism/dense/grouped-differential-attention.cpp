@@ -64,10 +64,13 @@ struct GroupedDifferential : Mechanism {
   std::int64_t group() const {
     if (embed_dim) return 1;
     const auto H = q.extent(2);
-    const auto signal = num_q1_heads.value_or(num_q2_heads ? H - *num_q2_heads : grouped_ratio ? H / (*grouped_ratio + 1) * *grouped_ratio : H / 2);
+    const auto signal = num_q1_heads.value_or(num_q2_heads    ? H - *num_q2_heads
+                                              : grouped_ratio ? H / (*grouped_ratio + 1) * *grouped_ratio
+                                                              : H / 2);
     const auto noise = num_q2_heads.value_or(H - signal), G = grouped_ratio.value_or(signal / std::max<std::int64_t>(1, noise));
     if (G < 1 || signal != G * noise || signal + noise != H)
-      fail("parameter num_heads", "num_q1_heads + num_q2_heads, the first grouped_ratio times the second", std::to_string(H) + ", " + std::to_string(signal) + " and " + std::to_string(noise));
+      fail("parameter num_heads", "num_q1_heads + num_q2_heads, the first grouped_ratio times the second",
+           std::to_string(H) + ", " + std::to_string(signal) + " and " + std::to_string(noise));
     return G;
   }
 
@@ -75,7 +78,8 @@ struct GroupedDifferential : Mechanism {
     const auto G = group();
     if (embed_dim) {
       const auto D = lq1.extent(0);
-      if (2 * num_heads * D != *embed_dim) fail("parameter num_heads", "pairs of heads of " + std::to_string(D) + " that fill embed_dim", std::to_string(num_heads));
+      if (2 * num_heads * D != *embed_dim)
+        fail("parameter num_heads", "pairs of heads of " + std::to_string(D) + " that fill embed_dim", std::to_string(num_heads));
       q = split_heads(ops.linear(x, wq), 2 * num_heads);
       k = split_heads(ops.linear(x, wk), wk.extent(0) / D);
       v = split_heads(ops.linear(x, wv), wv.extent(0) / D);

@@ -44,7 +44,8 @@ struct Kdgqa : Mechanism {
     const auto [low, high] = std::minmax_element(norms.begin(), norms.end());
     std::vector<double> t;
     for (std::size_t g = 0; g < norms.size(); ++g) {
-      if (kind == "kdgqa") t.push_back((norms[g] - *low) / (*high - *low));
+      if (kind == "kdgqa")
+        t.push_back((norms[g] - *low) / (*high - *low));
       else {
         const double before = cache.dense().data<float>()[g];
         t.push_back(kind == "dgqa-diff" ? std::abs(before - norms[g]) : beta * norms[g] + (1 - beta) * before);
@@ -63,7 +64,8 @@ struct Kdgqa : Mechanism {
   void run(Ops& ops) override {
     const auto G = num_kv_heads.value_or(std::max<std::int64_t>(1, num_heads / 2));
     const Tensor q = split_heads(ops.linear(x, wq, bq), num_heads);
-    if (wk.extent(0) != G * q.extent(3)) fail("weight k.weight", "num_kv_heads*dim/num_heads rows, " + std::to_string(G * q.extent(3)), std::to_string(wk.extent(0)));
+    if (wk.extent(0) != G * q.extent(3))
+      fail("weight k.weight", "num_kv_heads*dim/num_heads rows, " + std::to_string(G * q.extent(3)), std::to_string(wk.extent(0)));
     const Tensor k = split_heads(ops.linear(x, wk, bk), G), v = split_heads(ops.linear(x, wv, bv), G);
     k_norms = ops.sum(ops.sqrt(ops.sum(ops.square(k), {1, 3})), {0}).dense();
     cache_new = k_norms;
@@ -82,5 +84,4 @@ struct Kdgqa : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(kdgqa, Kdgqa, "kdgqa", "heads", "op", 2,
-               "Beyond Uniform Query Distribution: Key-Driven Grouped Query Attention")
+HEED_MECHANISM(kdgqa, Kdgqa, "kdgqa", "heads", "op", 2, "Beyond Uniform Query Distribution: Key-Driven Grouped Query Attention")

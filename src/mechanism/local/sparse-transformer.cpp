@@ -54,12 +54,14 @@ struct SparseTransformer : Mechanism, CachedMixer {
     for (std::int64_t h = 0; h < planes; ++h)
       for (std::int64_t i = 0; i < c.queries; ++i)
         for (std::int64_t j = 0; j < c.keys; ++j) *at++ = sees(h, c.first + i, c.from + j);
-    for (std::int64_t h = planes; h < c.heads; ++h, at += plane) std::copy_n(chunk_mask.data<std::uint8_t>() + h % num_verts * plane, plane, at);
+    for (std::int64_t h = planes; h < c.heads; ++h, at += plane)
+      std::copy_n(chunk_mask.data<std::uint8_t>() + h % num_verts * plane, plane, at);
     o.mask = chunk_mask.view();
   }
   /// Strided: whole runs of l tokens are a batch of l interleaved sequences, each causal over its own keys; so are the tokens of
   /// a run that the chunk begins or ends in.
-  void read(State& state, const Tensor& x, const Tensor& keys, const Tensor& values, std::int64_t first, const View& to, Ops& ops) override {
+  void read(State& state, const Tensor& x, const Tensor& keys, const Tensor& values, std::int64_t first, const View& to,
+            Ops& ops) override {
     if (attn_mode != "strided") return CachedMixer::read(state, x, keys, values, first, to, ops);
     auto& full = static_cast<FullCache&>(state);
     if (full.layer.window_left >= 0) fail("way", "a model without a sliding window for strided attention", "one with");
@@ -99,7 +101,10 @@ struct SparseTransformer : Mechanism, CachedMixer {
     if (attn_mode == "strided") {
       const auto rows = (N + l - 1) / l;
       const auto deal = [&](const Tensor& x) {
-        return ops.pad(x, 1, 0, rows * l - N).reshape({B, rows, l, H, x.extent(3)}).permute({0, 2, 1, 3, 4}).reshape({B * l, rows, H, x.extent(3)});
+        return ops.pad(x, 1, 0, rows * l - N)
+            .reshape({B, rows, l, H, x.extent(3)})
+            .permute({0, 2, 1, 3, 4})
+            .reshape({B * l, rows, H, x.extent(3)});
       };
       const auto D = v.extent(3);
       out = ops.attend(deal(q), deal(k), deal(v), o).out;

@@ -39,9 +39,12 @@ struct NopeHeadScale : Mechanism {
     Tensor q = split_heads(ops.linear(x, wq), num_attention_heads), weights;
     AttendOptions o;
     o.causal = causal;
-    if (kind == "UniformScale") o.scale = float(softmax_scale / std::sqrt(double(q.extent(3))));
-    else if (scale_param.defined()) q = ops.mul(q, scale_param.reshape({num_attention_heads, 1}));
-    else fail("weight scale_param", "one number a head", "none");
+    if (kind == "UniformScale")
+      o.scale = float(softmax_scale / std::sqrt(double(q.extent(3))));
+    else if (scale_param.defined())
+      q = ops.mul(q, scale_param.reshape({num_attention_heads, 1}));
+    else
+      fail("weight scale_param", "one number a head", "none");
     if (wk.extent(0) != G * q.extent(3))
       fail("weight k_proj.weight", "num_key_value_heads heads, " + std::to_string(G * q.extent(3)) + " rows", std::to_string(wk.extent(0)));
     const Tensor k = split_heads(ops.linear(x, wk), G), v = split_heads(ops.linear(x, wv), G);

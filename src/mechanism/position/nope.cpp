@@ -64,7 +64,8 @@ struct Nope : Mechanism {
 
   std::int64_t bucket(std::int64_t distance) const {
     const auto all = relative_attention_num_buckets, exact = all / 2, far = relative_attention_max_distance;
-    if (far <= exact) fail("parameter relative_attention_max_distance", "more than half of the buckets, " + std::to_string(exact), std::to_string(far));
+    if (far <= exact)
+      fail("parameter relative_attention_max_distance", "more than half of the buckets, " + std::to_string(exact), std::to_string(far));
     if (distance < exact) return std::max<std::int64_t>(distance, 0);
     const float part = std::log(float(distance) / float(exact)) / float(std::log(double(far) / double(exact)));
     return std::min(exact + std::int64_t(part * float(all - exact)), all - 1);
@@ -89,7 +90,8 @@ struct Nope : Mechanism {
 
   Tensor rotate(const Ops& ops, const Tensor& heads) const {
     const auto N = heads.extent(1), turned = rotary_dim.value_or(heads.extent(3) / 4), half = turned / 2;
-    if (turned % 2 || turned > heads.extent(3)) fail("parameter rotary_dim", "an even number, at most " + std::to_string(heads.extent(3)), std::to_string(turned));
+    if (turned % 2 || turned > heads.extent(3))
+      fail("parameter rotary_dim", "an even number, at most " + std::to_string(heads.extent(3)), std::to_string(turned));
     const Tensor cos(DType::f32, {N, half}), sin(DType::f32, {N, half});
     for (std::int64_t n = 0; n < N; ++n)
       for (std::int64_t i = 0; i < half; ++i) {
@@ -110,7 +112,8 @@ struct Nope : Mechanism {
         waves.data<float>()[c * 2 * half + half + i] = float(std::cos(angle));
       }
     const Tensor r = split_heads(ops.linear(waves, wr), num_heads);
-    return by_distance(ops, ops.scale(ops.matmul(ops.add(q, r_r_bias).permute({0, 2, 1, 3}), r.permute({0, 2, 3, 1})), float(scale)).dense());
+    return by_distance(ops,
+                       ops.scale(ops.matmul(ops.add(q, r_r_bias).permute({0, 2, 1, 3}), r.permute({0, 2, 3, 1})), float(scale)).dense());
   }
 
   void run(Ops& ops) override {
@@ -123,7 +126,8 @@ struct Nope : Mechanism {
     }
     Tensor q = split_heads(ops.linear(x, wq), num_heads), k = split_heads(ops.linear(x, wk), num_heads), bias;
     const Tensor v = split_heads(ops.linear(x, wv), num_heads);
-    if (d_kv && *d_kv != q.extent(3)) fail("parameter d_kv", "rows of q.weight / num_heads, " + std::to_string(q.extent(3)), std::to_string(*d_kv));
+    if (d_kv && *d_kv != q.extent(3))
+      fail("parameter d_kv", "rows of q.weight / num_heads, " + std::to_string(q.extent(3)), std::to_string(*d_kv));
     const std::string kind = x.extent(1) ? position_encoding_type : "none";  // nothing to place
     if (kind == "t5_relative_bias") bias = t5_bias(ops, x.extent(1));
     if (kind == "alibi") bias = alibi_bias(x.extent(1));
@@ -139,5 +143,4 @@ struct Nope : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(nope, Nope, "nope", "position", "op", 2,
-               "The Impact of Positional Encoding on Length Generalization in Transformers")
+HEED_MECHANISM(nope, Nope, "nope", "position", "op", 2, "The Impact of Positional Encoding on Length Generalization in Transformers")

@@ -115,7 +115,9 @@ struct Flexprefill : Mechanism, PromptMixer {
         for (std::size_t j = 0; j < tokens.size(); ++j) sums[j / std::size_t(block_size)] += tokens[j];
         return sums;
       };
-      const auto budget = [&](const Values& tokens) { return std::min(std::max(cover(tokens, gamma) / 128 + 1, least), most); };  // most has the last word
+      const auto budget = [&](const Values& tokens) {
+        return std::min(std::max(cover(tokens, gamma) / 128 + 1, least), most);
+      };  // most has the last word
       auto columns = budget(vertical), diagonals = budget(slash);
       Values by_column = blocks(vertical), by_diagonal = blocks(slash);
       if (root_divergence(guess.data<float>() + h * nb, by_column) < tau) {
