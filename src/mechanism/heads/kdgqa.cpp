@@ -25,7 +25,7 @@ struct Kdgqa : Mechanism {
     d.param("num_kv_heads", num_kv_heads, "key and value heads").least(1).computed("num_heads/2");
     d.param("beta", beta, "of dgqa-ema").least(0).most(1);
     d.input("x", x, "B N dim", "tokens");
-    d.input("cache", cache, "num_kv_heads", "earlier k_norms").when(kind != "kdgqa", "kind=dgqa-*");
+    d.input("cache", cache, "num_kv_heads", "earlier k_norms").no_gradient().when(kind != "kdgqa", "kind=dgqa-*");
     d.weight("q.weight", wq, "dim dim");
     d.weight("q.bias", bq, "dim").optional();
     d.weight("k.weight", wk, "GD dim");
