@@ -37,9 +37,11 @@ std::int64_t resident_of(std::int64_t rank, std::int64_t step, std::int64_t rank
 
 std::vector<Shape> shapes_with(const Block& mine, std::int64_t keys) {
   std::vector<Shape> shapes;
-  for (const Tensor& tensor : mine) {
-    auto extents = tensor.shape().vector();
-    extents[tensor.rank() == 4 && extents[1] == 1 && extents[2] == 1 ? 3 : 1] = keys;  // a bias has its keys last
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    auto extents = mine[i].shape().vector();
+    // Keys and values (and their gradients) come in pairs; a bias, alone behind them, has its keys last.
+    const bool bias = i >= 2 && i % 2 == 0 && extents.size() == 4 && (i + 1 == mine.size() || mine[i + 1].rank() != 4);
+    extents[bias ? 3 : 1] = keys;
     shapes.push_back(Shape(extents));
   }
   return shapes;

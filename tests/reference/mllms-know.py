@@ -45,7 +45,7 @@ def main():
         maps[i, :h, :w] = rng.random((h, w)) ** 3
         y, x = rng.integers(0, h), rng.integers(0, w)
         maps[i, max(0, y - 2):y + 3, max(0, x - 2):x + 3] += 1.5
-    for name, ratios in (("", RATIOS), ("two-ratios", [1, 1.5])):
+    for name, ratios in (("", RATIOS), ("two-ratios", [1, 1.5]), ("small-first", [0.7, 1, 1.4]), ("large-alone", [1.3])):
         out = [crop(maps[i, :h, :w].astype(np.float64), width, height, box, ratios) for i, (width, height, h, w, box) in enumerate(rows)]
         tensors = {"in.att_maps": maps, "in.sizes": np.array(rows, np.int64), "out.out": np.array(out, np.int64)}
         path = os.path.join(sys.argv[1], "mllms-know" + (f"--{name}" if name else "") + ".safetensors")

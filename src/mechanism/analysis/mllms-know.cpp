@@ -64,7 +64,7 @@ struct MllmsKnow : Mechanism {
         fail("input sizes", "a map of 1 to " + std::to_string(hmax) + " by " + std::to_string(wmax) + ", an image and a box", std::to_string(h) + " by " + std::to_string(w));
       const double block_x = double(width) / double(w), block_y = double(height) / double(h);
       Window chosen;
-      bool found = false;
+      bool found = false, whole = false;
       for (const double ratio : ratios) {
         Window window;
         window.ratio = ratio;
@@ -72,13 +72,13 @@ struct MllmsKnow : Mechanism {
         window.high = std::clamp<std::int64_t>(std::int64_t(double(box) * ratio / block_y), 1, h);
         if (!best(maps.data<float>() + e * hmax * wmax, wmax, h, w, window)) {
           if (ratio != 1) continue;
-          window.x = window.y = 0;
-          window.stands_out = -1;
+          whole = true;  // as released: the image as it is, whatever the other ratios say
+          break;
         }
         if (!found || window.stands_out > chosen.stands_out) chosen = window, found = true;
       }
       auto* to = out.data<std::int64_t>() + 4 * e;
-      if (!found || chosen.stands_out < 0) {  // no window stands out
+      if (whole || !found) {  // no window is smaller than the map
         to[0] = to[1] = 0, to[2] = width, to[3] = height;
         continue;
       }

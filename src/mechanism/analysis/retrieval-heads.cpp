@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Retrieval heads (Wu et al., 2024), one needle test: a head scores 1/needle length for every step of decoding in which a key it looks
-// at most lies in the needle and holds the token that is generated (as released: repeated tokens count again).
+// Retrieval heads (Wu et al., 2024), one needle test: a head scores 1/needle length for every step of decoding in which one of the
+// keys it looks at most lies in the needle and holds the token that is generated (as released: a token generated again counts again,
+// several such keys of one step count once).
+#include <algorithm>
+
 #include "heed/ops.h"
 #include "mechanism/mechanism.h"
 
@@ -26,14 +29,14 @@ struct RetrievalHeads : Mechanism {
     const auto steps = attentions.extent(0), L = attentions.extent(1), H = attentions.extent(2), T0 = prompt_ids.extent(0);
     if (needle_end <= needle_start || needle_end > T0)
       fail("parameter needle_end", "from needle_start + 1 to " + std::to_string(T0), std::to_string(needle_end));
-    const Tensor best = ops.topk(attentions, topk, 3).second, prompt = prompt_ids.dense(), tokens = generated.dense();
+    const Tensor best = ops.topk(attentions, topk, 3).second, ids = prompt_ids.dense(), written = generated.dense();
     out = Tensor::zeros(DType::f32, {L, H});
-    const auto* at = best.data<std::int64_t>();
+    const auto *at = best.data<std::int64_t>(), *prompt = ids.data<std::int64_t>(), *tokens = written.data<std::int64_t>();
     const float each = 1 / float(needle_end - needle_start);
     for (std::int64_t s = 0; s < steps; ++s)
-      for (std::int64_t head = 0; head < L * H; ++head)
-        for (std::int64_t i = 0; i < topk; ++i, ++at)
-          if (*at >= needle_start && *at < needle_end && prompt.data<std::int64_t>()[*at] == tokens.data<std::int64_t>()[s]) out.data<float>()[head] += each;
+      for (std::int64_t head = 0; head < L * H; ++head, at += topk)
+        if (std::any_of(at, at + topk, [&](std::int64_t key) { return key >= needle_start && key < needle_end && prompt[key] == tokens[s]; }))
+          out.data<float>()[head] += each;
   }
 };
 

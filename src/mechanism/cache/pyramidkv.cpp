@@ -60,6 +60,7 @@ struct PyramidKv : Mechanism {
     const auto B = q.extent(0), N = q.extent(1), H = q.extent(2), G = k.extent(2);
     if (N <= window_size) fail("input q", "more tokens than window_size = " + std::to_string(window_size), std::to_string(N));
     if (max_capacity_prompt <= window_size) fail("parameter max_capacity_prompt", "more than window_size", std::to_string(max_capacity_prompt));
+    if (kernel_size % 2 == 0) fail("parameter kernel_size", "an odd number", std::to_string(kernel_size));
     if (G < 1 || H % G) fail("input k", "heads that divide " + std::to_string(H), std::to_string(G));
     AttendOptions o;
     o.causal = true;

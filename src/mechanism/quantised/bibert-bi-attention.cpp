@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // BiBERT's bi-attention (Qin et al., 2022), everything one bit:
 //   s = sign(q) sign(k)^T / sqrt(D) + mask,   a = [s > 0],   out = a sign(v)            (a score of 0 looks away, as released)
-// Module: q, k, v = (mean|W| sign(W - mean W)) sign(x) + b, row by row. Signs pass gradients where |value| < 1.
+// Module: q, k, v = (mean|W| sign(W - mean W)) sign(x) + b, row by row. Gradients as
+// released: the signs of q, k, v and s pass them where |value| < 1, those of x and the weights where |value| <= 1, without the scale.
 #include <cmath>
 
 #include "mechanism/heads.h"
@@ -32,13 +33,16 @@ struct BiAttention : Mechanism {
     d.output("scores", scores, "B num_attention_heads N N");
   }
 
-  static Tensor sign(const Ops& ops, const Tensor& x) { return ops.straight_through(ops.sign(x), ops.clamp(x, -1, 1)); }
+  /// `hard`, with the gradient of x where |x| < 1.
+  static Tensor inside(const Ops& ops, const Tensor& hard, const Tensor& x) {
+    return ops.straight_through(hard, ops.where(ops.less(ops.abs(x), ops.full({}, 1)), x, ops.full({}, 0)));
+  }
 
   static Tensor linear(const Ops& ops, const Tensor& x, const Tensor& weight, const Tensor& bias) {
     if (!weight.defined() || !bias.defined()) fail("weight query, key, value", "weight and bias of each where x is given", "one is missing");
-    const Tensor centred = ops.sub(weight, ops.mean(weight, {1}, true));
-    const Tensor size = ops.no_gradient(ops.mean(ops.abs(weight), {1}, true), "the scale of a binary weight");
-    return ops.linear(sign(ops, x), ops.mul(sign(ops, centred), size), bias);
+    const Tensor centred = ops.sub(weight, ops.mean(weight, {1}, true)), size = ops.mean(ops.abs(weight), {1}, true);
+    const Tensor binary = ops.straight_through(ops.mul(ops.sign(centred), size), ops.clamp(centred, -1, 1));
+    return ops.linear(ops.straight_through(ops.sign(x), ops.clamp(x, -1, 1)), binary, bias);
   }
 
   void run(Ops& ops) override {
@@ -49,11 +53,11 @@ struct BiAttention : Mechanism {
       v = split_heads(linear(ops, x, wv, bv), num_attention_heads);
     }
     if (!q.defined() || !k.defined() || !v.defined()) fail("input q", "q, k and v", "one is missing");
-    const auto rows = [&](const Tensor& t) { return sign(ops, t).permute({0, 2, 1, 3}); };
+    const auto rows = [&](const Tensor& t) { return inside(ops, ops.sign(t), t).permute({0, 2, 1, 3}); };
     scores = ops.scale(ops.matmul(rows(q), rows(k).transpose(2, 3)), 1 / std::sqrt(float(q.extent(3))));
     if (attention_mask.defined()) scores = ops.add(scores, attention_mask);
     const Tensor none = ops.full({}, 0), look = ops.where(ops.less(none, scores), ops.full({}, 1), none);
-    out = ops.matmul(ops.straight_through(look, ops.clamp(scores, -1, 1)), rows(v)).permute({0, 2, 1, 3});
+    out = ops.matmul(inside(ops, look, scores), rows(v)).permute({0, 2, 1, 3});
     if (x.defined()) out = join_heads(out);
   }
 };

@@ -54,12 +54,12 @@ struct SpikingAttention : Mechanism {
 
   Tensor lif(const Ops& ops, const Tensor& from, double limit) const {
     const auto B = from.extent(0) / step;
-    const Tensor none = ops.full({}, 0), one = ops.full({}, 1), edge = ops.full({}, float(limit));
+    const Tensor none = ops.full({}, 0), one = ops.full({}, 1), edge = ops.full({}, float(limit)), slow = ops.full({}, float(tau));
     Tensor u;
     std::vector<Tensor> fired;
     for (std::int64_t t = 0; t < step; ++t) {
-      const Tensor now = ops.scale(from.slice(0, t * B, B), float(1 / tau));
-      u = t == 0 ? now : ops.add(ops.scale(u, float(1 - 1 / tau)), now);
+      const Tensor now = from.slice(0, t * B, B);
+      u = t == 0 ? ops.div(now, slow) : ops.add(u, ops.div(ops.sub(now, u), slow));  // a division: x = tau threshold is a tie, and spikes
       const Tensor below = ops.less(u, edge);
       fired.push_back(ops.where(below, none, one));
       u = ops.where(below, u, none);
