@@ -57,6 +57,7 @@ struct Nope : Mechanism {
     d.weight("r_w_bias", r_w_bias, "num_heads HD/num_heads").when(xl, "transformer_xl_relative_encoding");
     d.weight("r_r_bias", r_r_bias, "num_heads HD/num_heads").when(xl, "transformer_xl_relative_encoding");
     d.weight("pos_emb.inv_freq", inv_freq, "d_model/2").no_gradient().when(xl, "transformer_xl_relative_encoding");
+    if (!t5) d.ignore("relative_attention_bias.weight");  // the official layer keeps the table under every encoding
     d.output("out", out, attends ? "B N d_model" : "1");
     d.output("weights", weights, "B num_heads N N").when(attends, "metric=none");
     d.output("jsd_official", jsd_official, "1", "with the arguments swapped").when(!attends, "metric=compute_jsd_two_matrix");
