@@ -77,7 +77,7 @@ int compare(const Options& o) {
     const auto folder = std::filesystem::path(o.report).parent_path();
     if (!folder.empty() && !std::filesystem::is_directory(folder)) fail("--report", "a file in a folder that exists", o.report);
   }
-  const Model model = Model::load(o.model);
+  const Model model = Model::load(o.model, o.threads);
   std::ifstream file(o.text, std::ios::binary);
   if (!file || std::filesystem::is_directory(o.text)) fail("--text", "a file that can be read", "'" + o.text + "'");
   std::ostringstream text;

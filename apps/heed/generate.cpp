@@ -47,7 +47,7 @@ std::string read_file(const std::string& path) {
 }
 
 int generate(const Options& o) {
-  const Model model = Model::load(o.model);
+  const Model model = Model::load(o.model, o.threads);
   const Tokenizer& tokenizer = model.tokenizer();
   if (o.prompt.empty() == o.text.empty()) fail("--prompt", "a text, or --text FILE", o.prompt.empty() ? "neither" : "both");
   const auto ids = tokenizer.encode(o.text.empty() ? o.prompt : read_file(o.text), o.special);
@@ -93,7 +93,7 @@ std::vector<int> given_ids(const Options& o, const Model& model) {
 }
 
 int logits(const Options& o) {
-  const Model model = Model::load(o.model);
+  const Model model = Model::load(o.model, o.threads);
   const auto ids = given_ids(o, model);
   Session session(model, std::max<std::int64_t>(1, std::int64_t(ids.size())), parse_way(o.with), o.context());
   SafeTensors content;
@@ -106,7 +106,7 @@ int logits(const Options& o) {
 }
 
 int score(const Options& o) {
-  const Model model = Model::load(o.model);
+  const Model model = Model::load(o.model, o.threads);
   const auto ids = given_ids(o, model);
   Session session(model, std::max<std::int64_t>(1, std::int64_t(ids.size())), parse_way(o.with), o.context());
   double nats = 0;

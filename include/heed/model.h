@@ -32,8 +32,8 @@ class Model {
   /// `path`: a directory with config.json, model.safetensors (or model.safetensors.index.json and its parts; f32, bf16, f16)
   /// and tokenizer.json (none: bytes, where the vocabulary is 256), or one GGUF file of architecture llama or qwen2, whose
   /// weights stay quantised. The files must not be shortened while the model is in use. Throws Error naming the file and
-  /// the key or tensor that is missing, unknown or of the wrong shape.
-  static Model load(const std::string& path);
+  /// the key or tensor that is missing, unknown or of the wrong shape. Weights are packed by `threads` threads (0: all).
+  static Model load(const std::string& path, int threads = 0);
 
   const ModelConfig& config() const;
   const Tokenizer& tokenizer() const;

@@ -68,18 +68,27 @@ void Matrix::allocate(Layout layout, const Shape& shape, const std::string& name
   panels_ = Tensor::zeros(DType::u8, Shape{std::int64_t(bytes_)});
 }
 
-Matrix::Matrix(const Tensor& weight) {
+/// Row i of the weight into its panel; a task is a panel.
+template <class F>
+void Matrix::fill(int threads, const F& row) {
+  const bool few = outputs_ * inputs_ < std::int64_t{1} << 14;
+  base::parallel(few ? 1 : threads, (outputs_ + panel - 1) / panel, [&](std::int64_t at, int) {
+    for (std::int64_t i = at * panel; i < std::min(outputs_, (at + 1) * panel); ++i) row(i, panels_.data<std::uint8_t>() + at * panel_);
+  });
+}
+
+Matrix::Matrix(const Tensor& weight, int threads) {
   const DType type = weight.dtype();
   if (type != DType::f32 && type != DType::bf16 && type != DType::f16) fail("weight", "f32, bf16 or f16", name_of(type));
   allocate(type == DType::f32 ? Layout::f32 : type == DType::bf16 ? Layout::bf16 : Layout::f16, weight.shape(), "weight");
   const Tensor dense = weight.dense();
   const std::size_t row = std::size_t(inputs_) * size_of(type);
-  for (std::int64_t i = 0; i < outputs_; ++i)
-    repack_floats(layout_, dense.data<std::uint8_t>() + std::size_t(i) * row, inputs_, int(i % panel),
-                  panels_.data<std::uint8_t>() + i / panel * panel_);
+  fill(threads, [&](std::int64_t i, std::uint8_t* to) {
+    repack_floats(layout_, dense.data<std::uint8_t>() + std::size_t(i) * row, inputs_, int(i % panel), to);
+  });
 }
 
-Matrix::Matrix(const GgufTensor& weight, const std::shared_ptr<const void>&) {
+Matrix::Matrix(const GgufTensor& weight, const std::shared_ptr<const void>&, int threads) {
   const Layout layout = layout_of(weight.type);
   allocate(layout, weight.shape, weight.name);
   const std::int64_t block = block_channels(weight.type);
@@ -88,11 +97,10 @@ Matrix::Matrix(const GgufTensor& weight, const std::shared_ptr<const void>&) {
   if (weight.bytes != row * std::size_t(outputs_))
     fail(weight.name, std::to_string(row * std::size_t(outputs_)) + " bytes", std::to_string(weight.bytes));
   const auto* from = reinterpret_cast<const std::uint8_t*>(weight.data);
-  for (std::int64_t i = 0; i < outputs_; ++i) {
-    std::uint8_t* to = panels_.data<std::uint8_t>() + i / panel * panel_;
+  fill(threads, [&](std::int64_t i, std::uint8_t* to) {
     if (product::is_quantised(layout)) repack(weight.type, from + std::size_t(i) * row, inputs_, int(i % panel), to);
     else repack_floats(layout, from + std::size_t(i) * row, inputs_, int(i % panel), to);
-  }
+  });
 }
 
 void Matrix::row(std::int64_t i, float* to) const {

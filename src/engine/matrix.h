@@ -41,15 +41,15 @@ class Activations {
 
 /// A weight matrix [out, in]. Precision: strict and split are f32 products of the weights as they stand (dequantised, widened);
 /// fast and int8 are integer products for quantised weights (8-bit activations), bf16 products for bf16 weights where the
-/// instruction set has them, f32 products for the rest.
+/// instruction set has them, f32 products for the rest. Making one takes `threads` threads (0: all).
 class Matrix {
  public:
   Matrix() = default;
   /// f32, bf16 or f16 [out, in], any strides; copied. Throws Error for another type or rank.
-  explicit Matrix(const Tensor& weight);
+  explicit Matrix(const Tensor& weight, int threads = 0);
   /// Every type of gguf.h, [out, in]; copied, so its bytes (which `owner` keeps alive) are not needed afterwards. 4-bit codes take what
   /// they took in the file (Q4_K a third more, for f32 scales); 5- and 6-bit codes take 8 bits.
-  Matrix(const GgufTensor& weight, const std::shared_ptr<const void>& owner);
+  Matrix(const GgufTensor& weight, const std::shared_ptr<const void>& owner, int threads = 0);
 
   bool defined() const { return outputs_ >= 0; }
   std::int64_t outputs() const { return outputs_; }
@@ -71,6 +71,8 @@ class Matrix {
  private:
   const std::uint8_t* panel_at(std::int64_t index) const { return panels_.data<std::uint8_t>() + index * panel_; }
   void allocate(product::Layout layout, const Shape& shape, const std::string& name);
+  template <class F>
+  void fill(int threads, const F& row);
 
   product::Layout layout_ = product::Layout::f32;
   std::int64_t outputs_ = -1, inputs_ = 0, panel_ = 0;  // panel_: bytes of one

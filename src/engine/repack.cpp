@@ -16,7 +16,7 @@ using Byte = std::uint8_t;
 
 /// 32 channels: whole codes, and scales and minimum as the layout stores them.
 struct Group {
-  int code[32];
+  std::int8_t code[32];
   std::uint32_t scale[2] = {}, min = 0;
 };
 
@@ -31,7 +31,8 @@ Group simple(const Byte* p, bool with_min, bool five) {
   p += with_min ? 4 : 2;
   std::uint32_t high = 0;
   if (five) std::memcpy(&high, p, 4), p += 4;
-  for (int i = 0; i < 32; ++i) g.code[i] = ((p[i % 16] >> (i / 16 * 4)) & 15) | int((high >> i) & 1) << 4;
+  for (int i = 0; i < 16; ++i) g.code[i] = std::int8_t(p[i] & 15), g.code[i + 16] = std::int8_t(p[i] >> 4);
+  for (int i = 0; five && i < 32; ++i) g.code[i] = std::int8_t(g.code[i] | int((high >> i) & 1) << 4);
   return g;
 }
 
@@ -44,7 +45,7 @@ Group k_group(const Byte* p, int at, bool five) {
   Group g;
   g.scale[0] = std::bit_cast<std::uint32_t>(widened(p) * float(scale));
   g.min = std::bit_cast<std::uint32_t>(-(widened(p + 2) * float(min)));
-  for (int i = 0; i < 32; ++i) g.code[i] = ((low[i] >> (at % 2 * 4)) & 15) | (five ? ((high[i] >> at) & 1) << 4 : 0);
+  for (int i = 0; i < 32; ++i) g.code[i] = std::int8_t(((low[i] >> (at % 2 * 4)) & 15) | (five ? ((high[i] >> at) & 1) << 4 : 0));
   return g;
 }
 
@@ -54,7 +55,7 @@ Group k6_group(const Byte* p, int at) {
   const Byte *low = p + half_block * 64 + quarter % 2 * 32, *high = p + 128 + half_block * 32, *scales = p + 192 + 2 * at;
   Group g;
   for (int i = 0; i < 2; ++i) g.scale[i] = std::bit_cast<std::uint32_t>(widened(p + 208) * float(std::int8_t(scales[i])));
-  for (int i = 0; i < 32; ++i) g.code[i] = (((low[i] >> (quarter / 2 * 4)) & 15) | ((high[i] >> (2 * quarter)) & 3) << 4) - 32;
+  for (int i = 0; i < 32; ++i) g.code[i] = std::int8_t((((low[i] >> (quarter / 2 * 4)) & 15) | ((high[i] >> (2 * quarter)) & 3) << 4) - 32);
   return g;
 }
 
@@ -67,12 +68,12 @@ Group group_of(GgmlType type, const Byte* row, std::int64_t at) {
     case GgmlType::Q4_1: return simple(block, true, false);
     case GgmlType::Q5_0:
       g = simple(block, false, true);
-      for (int& code : g.code) code -= 16;
+      for (std::int8_t& code : g.code) code = std::int8_t(code - 16);
       return g;
     case GgmlType::Q5_1: return simple(block, true, true);
     case GgmlType::Q8_0:
       g.scale[0] = half(block);
-      for (int i = 0; i < 32; ++i) g.code[i] = std::int8_t(block[2 + i]);
+      std::memcpy(g.code, block + 2, 32);
       return g;
     case GgmlType::Q4_K: return k_group(block, int(at % 8), false);
     case GgmlType::Q5_K: return k_group(block, int(at % 8), true);
@@ -123,16 +124,17 @@ std::int64_t block_bytes(GgmlType type) {
 void repack(GgmlType type, const Byte* row, std::int64_t k, int column, Byte* to) {
   const Layout layout = layout_of(type);
   const product::Form form = product::form_of(layout);
-  const int many = 32 / form.bits, split = 32 / form.channels;
+  const int many = 32 / form.bits, split = 32 / form.channels;  // many: codes in a word
   Byte* scales = to + product::code_bytes(layout, k);
   Byte* minima = scales + product::scale_bytes(layout, k);
   for (std::int64_t at = 0; at < k / 32; ++at) {
     const Group g = group_of(type, row, at);
     Byte* codes = to + at * 32 / many * 64 + column * 4;
-    for (int i = 0; i < 32; ++i) {
-      Byte& code = codes[i / many * 64 + i % 4];
-      if (form.bits == 8) code = Byte(g.code[i] + 128);
-      else code = Byte(code | g.code[i] << (i % many / 4 * 4));
+    for (int i = 0; i < 32; i += many, codes += 64) {
+      std::uint32_t word[2] = {};
+      std::memcpy(word, g.code + i, std::size_t(many));
+      word[0] = form.bits == 8 ? word[0] ^ 0x80808080u : word[0] | word[1] << 4;  // codes + 128, or channels 4 to 7 above 0 to 3
+      std::memcpy(codes, word, 4);
     }
     for (int i = 0; i < split; ++i) std::memcpy(scales + ((at * split + i) * panel + column) * form.scale, &g.scale[i], std::size_t(form.scale));
     if (form.min) std::memcpy(minima + (at * panel + column) * form.scale, &g.min, std::size_t(form.scale));

@@ -54,7 +54,8 @@ std::map<std::string, Tensor> read_parts(const fs::path& directory, std::vector<
 
 }  // namespace
 
-Model Model::load(const std::string& path) {
+Model Model::load(const std::string& path, int threads) {
+  if (threads < 0) fail("threads", "0 or more", std::to_string(threads));
   auto parts = std::make_shared<Parts>();
   parts->path = path;
   std::error_code ignored;
@@ -63,14 +64,14 @@ Model Model::load(const std::string& path) {
     parts->config = model::read_config(read_text(config), config.string());
     parts->files.push_back(config.string());
     const auto tensors = read_parts(directory, parts->files);
-    parts->weights = model::read_weights(parts->config, tensors, parts->files.back());
+    parts->weights = model::read_weights(parts->config, tensors, parts->files.back(), threads);
     if (fs::exists(vocabulary)) parts->tokenizer.emplace(model::read_vocabulary(read_text(vocabulary), vocabulary.string(), parts->config));
     else if (parts->config.vocabulary == 256) parts->tokenizer.emplace(byte_vocabulary());
   } else {
     if (!fs::exists(path, ignored)) fail(path, "a model's directory or GGUF file", "no such file");
     const Gguf gguf = read_gguf(path);
     parts->config = model::read_config(gguf, path);
-    parts->weights = model::read_weights(parts->config, gguf, path);
+    parts->weights = model::read_weights(parts->config, gguf, path, threads);
     parts->tokenizer.emplace(model::read_vocabulary(gguf, path, parts->config));
     parts->files.push_back(path);
   }

@@ -16,6 +16,7 @@ void want(const std::string& file, const std::string& name, const Shape& shape, 
 struct StateDict {
   const std::map<std::string, Tensor>& tensors;
   std::string file;
+  int threads;
 
   static std::string layer(std::int64_t i, const char* part) {
     static const std::map<std::string, std::string> parts = {
@@ -35,7 +36,7 @@ struct StateDict {
     return found->second;
   }
   engine::Matrix matrix(const std::string& name, std::int64_t out, std::int64_t in, std::int64_t) const {
-    return engine::Matrix(find(name + ".weight", {out, in}));
+    return engine::Matrix(find(name + ".weight", {out, in}), threads);
   }
   Tensor vector(const std::string& name, std::int64_t n, std::int64_t) const { return find(name, {n}).to(DType::f32); }
 };
@@ -45,6 +46,7 @@ struct StateDict {
 struct GgufTensors {
   const Gguf& gguf;
   std::string file;
+  int threads;
 
   static std::string layer(std::int64_t i, const char* part) { return "blk." + std::to_string(i) + "." + part; }
   static constexpr const char *embedding = "token_embd", *norm = "output_norm", *head = "output";
@@ -66,10 +68,10 @@ struct GgufTensors {
   /// heads > 0: rows to move within each head.
   engine::Matrix matrix(const std::string& name, std::int64_t out, std::int64_t in, std::int64_t heads) const {
     GgufTensor tensor = find(name + ".weight", {out, in});
-    if (heads == 0) return engine::Matrix(tensor, gguf.owner);
+    if (heads == 0) return engine::Matrix(tensor, gguf.owner, threads);
     const auto moved = halves(tensor.data, tensor.bytes / std::size_t(out), out, heads);
     tensor.data = moved->data();
-    return engine::Matrix(tensor, moved);
+    return engine::Matrix(tensor, moved, threads);
   }
   Tensor vector(const std::string& name, std::int64_t n, std::int64_t heads) const {
     const Tensor x = dequantise(find(name, {n}));
@@ -108,12 +110,12 @@ Weights read(const Config& c, const Source& source, bool interleaved) {
 
 }  // namespace
 
-Weights read_weights(const Config& config, const std::map<std::string, Tensor>& tensors, const std::string& file) {
-  return read(config, StateDict{tensors, file}, false);
+Weights read_weights(const Config& config, const std::map<std::string, Tensor>& tensors, const std::string& file, int threads) {
+  return read(config, StateDict{tensors, file, threads}, false);
 }
 
-Weights read_weights(const Config& config, const Gguf& gguf, const std::string& file) {
-  return read(config, GgufTensors{gguf, file}, config.architecture == "llama");
+Weights read_weights(const Config& config, const Gguf& gguf, const std::string& file, int threads) {
+  return read(config, GgufTensors{gguf, file, threads}, config.architecture == "llama");
 }
 
 std::int64_t Weights::bytes() const {

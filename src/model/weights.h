@@ -33,8 +33,8 @@ struct Weights {
 };
 
 /// Names as in Hugging Face's state dicts. Throws Error naming a tensor that is missing or of another shape.
-Weights read_weights(const Config& config, const std::map<std::string, Tensor>& tensors, const std::string& file);
+Weights read_weights(const Config& config, const std::map<std::string, Tensor>& tensors, const std::string& file, int threads);
 /// Names as in GGUF, weights as they are stored.
-Weights read_weights(const Config& config, const Gguf& gguf, const std::string& file);
+Weights read_weights(const Config& config, const Gguf& gguf, const std::string& file, int threads);
 
 }  // namespace heed::model
