@@ -72,10 +72,10 @@ struct Rollout : Mechanism {
     d.param("layers", layers, "layers").computed("L");
     d.param("heads", heads, "heads").computed("H");
     d.param("causal", causal, "whether the weights are lower triangular");
-    d.input("attentions", attentions, "L 1 H N N", "weights, rows are queries, the lowest layer first");
-    d.output("out", out, "L N N", "rollout after each layer");
-    d.output("flow", flow, "L N N", "flow_values, rows divided by their sums").of(DType::f32).no_gradient();
-    d.output("flow_values", flow_values, "L N N", "maximum flow from (layer, row) to an input").no_gradient();
+    d.input("attentions", attentions, "layers 1 heads N N", "weights, rows are queries, the lowest layer first");
+    d.output("out", out, "layers N N", "rollout after each layer");
+    d.output("flow", flow, "layers N N", "flow_values, rows divided by their sums").of(DType::f32).no_gradient();
+    d.output("flow_values", flow_values, "layers N N", "maximum flow from (layer, row) to an input").no_gradient();
   }
 
   void run(Ops& ops) override {

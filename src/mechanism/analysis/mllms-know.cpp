@@ -54,6 +54,7 @@ struct MllmsKnow : Mechanism {
   }
 
   void run(Ops&) override {
+    if (ratios.empty()) fail("parameter ratios", "one or more", "none");
     const Tensor maps = att_maps.dense(), all = sizes.dense();
     const auto hmax = maps.extent(1), wmax = maps.extent(2);
     out = Tensor(DType::i64, {maps.extent(0), 4});

@@ -29,19 +29,19 @@ struct DuoAttention : Mechanism {
     d.param("recent_size", recent_size, "last keys it keeps, the query's own included").least(1);
     d.param("causal", causal, "query i sees keys j <= i in full attention");
     d.param("sparsities", sparsities, "shares of streaming heads").least(0).most(1);
-    d.input("x", x, "B N C", "tokens of the full stream").when(layer, "step=layer");
-    d.input("x_streaming", x_streaming, "B N C", "tokens of the streaming stream").when(layer, "step=layer");
+    d.input("x", x, "B N hidden_size", "tokens of the full stream").when(layer, "step=layer");
+    d.input("x_streaming", x_streaming, "B N hidden_size", "tokens of the streaming stream").when(layer, "step=layer");
     d.input("cos", cos, "N D", "of the rotation, its halves alike").no_gradient().when(layer, "step=layer");
     d.input("sin", sin, "N D", "of the rotation").no_gradient().when(layer, "step=layer");
     d.input("full_attention_heads", gates, "layers Hk", "gates").no_gradient().when(!layer, "step=sparsify");
     const std::string keys = num_key_value_heads ? "num_key_value_heads" : "num_attention_heads";
     d.weight("full_attention_heads", gates, keys).init(Init::ones).when(layer, "step=layer");
-    d.weight("q_proj.weight", wq, "num_attention_heads*D C").when(layer, "step=layer");
-    d.weight("k_proj.weight", wk, keys + "*D C").when(layer, "step=layer");
-    d.weight("v_proj.weight", wv, keys + "*D C").when(layer, "step=layer");
-    d.weight("o_proj.weight", wo, "C num_attention_heads*D").when(layer, "step=layer");
-    d.output("out", out, layer ? "B N C" : "layers Hk", layer ? "" : "full heads at a sparsity of 0.5");
-    d.output("out_full", out_full, "B N C", "full attention alone").when(layer, "step=layer");
+    d.weight("q_proj.weight", wq, "num_attention_heads*D hidden_size").when(layer, "step=layer");
+    d.weight("k_proj.weight", wk, keys + "*D hidden_size").when(layer, "step=layer");
+    d.weight("v_proj.weight", wv, keys + "*D hidden_size").when(layer, "step=layer");
+    d.weight("o_proj.weight", wo, "hidden_size num_attention_heads*D").when(layer, "step=layer");
+    d.output("out", out, layer ? "B N hidden_size" : "layers Hk", layer ? "" : "full heads at a sparsity of 0.5");
+    d.output("out_full", out_full, "B N hidden_size", "full attention alone").when(layer, "step=layer");
     d.output("streaming_mask", streaming_mask, "N N").of(DType::boolean).when(layer, "step=layer");
     d.outputs("mask_{share}", masks, "layers Hk", "full heads at a sparsity of share percent").of(DType::i64).when(!layer, "step=sparsify");
   }

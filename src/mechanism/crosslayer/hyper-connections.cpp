@@ -27,21 +27,21 @@ struct HyperConnections : Mechanism {
     d.param("tanh", tanh, "whether the token's part of the maps is squashed");
     d.param("num_fracs", num_fracs, "f, parts that a stream is split into").least(1);
     layers.resize(std::size_t(depth));
-    d.input("x", x, "B N C", "tokens");
-    d.output("out", out, "B N C", "the sum of the streams");
+    d.input("x", x, "B N dim", "tokens");
+    d.output("out", out, "B N dim", "the sum of the streams");
     const bool parts = num_fracs > 1;
     for (std::size_t l = 0; l < layers.size(); ++l) {
       Layer& y = layers[l];
       const std::string at = "layers." + std::to_string(l) + ".";
       d.weight(at + "static_alpha", y.static_alpha, "num_fracs*num_residual_streams num_fracs*(1+num_residual_streams)");
-      d.weight(at + "dynamic_alpha_fn", y.alpha_fn, "C/num_fracs num_fracs*(1+num_residual_streams)").init(Init::zeros);
+      d.weight(at + "dynamic_alpha_fn", y.alpha_fn, "dim/num_fracs num_fracs*(1+num_residual_streams)").init(Init::zeros);
       d.weight(at + "dynamic_alpha_scale", y.alpha_scale, "*one").init(Init::normal);
       d.weight(at + "static_beta", y.static_beta, "num_fracs*num_residual_streams").init(Init::ones);
-      d.weight(at + "dynamic_beta_fn", y.beta_fn, parts ? "C/num_fracs num_fracs" : "C").init(Init::zeros);
+      d.weight(at + "dynamic_beta_fn", y.beta_fn, parts ? "dim/num_fracs num_fracs" : "dim").init(Init::zeros);
       d.weight(at + "dynamic_beta_scale", y.beta_scale, "*one").init(Init::normal);
-      d.weight(at + "norm.gamma", y.gamma, "C/num_fracs").init(Init::zeros);
-      d.linear(at + "branch.0", y.weight, y.bias, "C", "C");
-      d.output("streams_" + std::to_string(l), y.streams, "B num_residual_streams N C");
+      d.weight(at + "norm.gamma", y.gamma, "dim/num_fracs").init(Init::zeros);
+      d.linear(at + "branch.0", y.weight, y.bias, "dim", "dim");
+      d.output("streams_" + std::to_string(l), y.streams, "B num_residual_streams N dim");
     }
   }
 

@@ -30,15 +30,15 @@ struct ValueResidual : Mechanism {
     const std::string queries = "num_attention_heads*D", keys = (num_key_value_heads ? "num_key_value_heads" : "num_attention_heads") + std::string("*D");
     d.input("cos", cos, "N D", "of the rotation, its halves alike").no_gradient();
     d.input("sin", sin, "N D", "of the rotation").no_gradient();
-    d.output("out", out, "B N C", "the last layer's");
+    d.output("out", out, "B N hidden_size", "the last layer's");
     for (std::size_t l = 0; l < layers; ++l) {
       const std::string at = std::to_string(l);
-      d.input("x" + at, x[l], "B N C", "what layer " + at + " reads");
-      d.weight(at + ".q_proj.weight", wq[l], queries + " C");
-      d.weight(at + ".k_proj.weight", wk[l], keys + " C");
-      d.weight(at + ".v_proj.weight", wv[l], keys + " C").when(l == 0 || variant == "resformer", "layer 0, or variant=resformer");
-      d.weight(at + ".o_proj.weight", wo[l], "C " + queries);
-      d.output("out" + at, outs[l], "B N C");
+      d.input("x" + at, x[l], "B N hidden_size", "what layer " + at + " reads");
+      d.weight(at + ".q_proj.weight", wq[l], queries + " hidden_size");
+      d.weight(at + ".k_proj.weight", wk[l], keys + " hidden_size");
+      d.weight(at + ".v_proj.weight", wv[l], keys + " hidden_size").when(l == 0 || variant == "resformer", "layer 0, or variant=resformer");
+      d.weight(at + ".o_proj.weight", wo[l], "hidden_size " + queries);
+      d.output("out" + at, outs[l], "B N hidden_size");
     }
   }
 

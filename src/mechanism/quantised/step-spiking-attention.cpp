@@ -31,24 +31,24 @@ struct SpikingAttention : Mechanism {
     d.param("tau", tau, "time constant of the neurons").least(1);
     d.param("threshold", threshold, "of the neurons");
     d.param("attn_threshold", attn_threshold, "of the neurons after the attention");
-    d.input("x", x, ssa ? "TB N C" : "TB C H W", "time outside of the batch");
+    d.input("x", x, ssa ? "TB N embed_dim" : "TB embed_dim H W", "time outside of the batch");
     for (auto [name, weight, bias, norm] : {std::tuple("q", &wq, &bq, &nq), {"k", &wk, &bk, &nk}, {"v", &wv, &bv, &nv}, {"proj", &wp, &bp, &np}}) {
       const std::string at = name;
       const bool here = !(token && at == "v");
-      d.weight(at + (ssa ? "_linear.weight" : "_conv.weight"), *weight, ssa ? "C C" : "C C *one").when(here, "kind other than QK token");
-      d.weight(at + (ssa ? "_linear.bias" : "_conv.bias"), *bias, "C").when(ssa || (at == "proj" && !sdsa), "SSA, or proj but for SDSA");
-      d.weight(at + "_bn.weight", norm->weight, "C").when(here, "kind other than QK token");
-      d.weight(at + "_bn.bias", norm->bias, "C").when(here, "kind other than QK token");
-      d.weight(at + "_bn.running_mean", norm->mean, "C").init(Init::zeros).no_gradient().when(here, "kind other than QK token");
-      d.weight(at + "_bn.running_var", norm->var, "C").init(Init::ones).no_gradient().when(here, "kind other than QK token");
+      d.weight(at + (ssa ? "_linear.weight" : "_conv.weight"), *weight, ssa ? "embed_dim embed_dim" : "embed_dim embed_dim *one").when(here, "kind other than QK token");
+      d.weight(at + (ssa ? "_linear.bias" : "_conv.bias"), *bias, "embed_dim").when(ssa || (at == "proj" && !sdsa), "SSA, or proj but for SDSA");
+      d.weight(at + "_bn.weight", norm->weight, "embed_dim").when(here, "kind other than QK token");
+      d.weight(at + "_bn.bias", norm->bias, "embed_dim").when(here, "kind other than QK token");
+      d.weight(at + "_bn.running_mean", norm->mean, "embed_dim").init(Init::zeros).no_gradient().when(here, "kind other than QK token");
+      d.weight(at + "_bn.running_var", norm->var, "embed_dim").init(Init::ones).no_gradient().when(here, "kind other than QK token");
     }
     d.ignore("*.num_batches_tracked");
-    d.output("out", out, ssa ? "TB N C" : "TB C H W");
+    d.output("out", out, ssa ? "TB N embed_dim" : "TB embed_dim H W");
     d.output("q", q, "*q", "spikes, laid out as x (positions flat but for SDSA)");
     d.output("k", k, "*k", "spikes");
     d.output("v", v, "*v", "spikes").when(!token, "kind other than QK token");
     d.output("attn", attn, "*attn", "spikes after the attention").when(!sdsa, "kind other than SDSA");
-    d.output("spikes", spikes, "TB C H W", "of x").when(sdsa, "kind=SDSA");
+    d.output("spikes", spikes, "TB embed_dim H W", "of x").when(sdsa, "kind=SDSA");
     d.output("mask", mask, "TB num_heads 1 D", "channels that stay").when(sdsa, "kind=SDSA");
   }
 

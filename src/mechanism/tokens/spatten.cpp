@@ -28,6 +28,7 @@ struct Spatten : Mechanism {
   }
 
   void run(Ops& ops) override {
+    if (num_coming > recent_size) fail("parameter num_coming", "at most recent_size = " + std::to_string(recent_size), std::to_string(num_coming));
     if (attn.empty()) fail("input attn0", "at least one layer", "none");
     for (std::size_t l = 0; l < attn.size(); ++l) {
       const std::string at = std::to_string(l);
