@@ -23,6 +23,7 @@ inline Tensor join_heads(const Tensor& x) { return x.reshape({x.extent(0), x.ext
 /// x (B, N, H, D) with the halves of its channels as pairs turned by cos, sin (N, D): x cos + (-second, first) sin.
 inline Tensor rotate_half(const Ops& ops, const Tensor& x, const Tensor& cos, const Tensor& sin) {
   const auto N = x.extent(1), D = x.extent(3), half = D / 2;
+  if (D % 2) fail("heads", "an even width to rotate", std::to_string(D));
   if (cos.shape() != Shape{N, D}) fail("input cos", Shape{N, D}.text(), cos.shape().text());
   const Tensor turned = ops.concat({ops.neg(x.slice(3, half, D - half)), x.slice(3, 0, half)}, 3);
   return ops.add(ops.mul(x, cos.reshape({N, 1, D})), ops.mul(turned, sin.reshape({N, 1, D})));
