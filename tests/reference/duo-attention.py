@@ -14,7 +14,7 @@ def rotated(x, cos, sin):
 
 def sparsify(p, inputs):
     gates = inputs["full_attention_heads"]
-    full = lambda share: gates >= float(np.quantile(gates.detach().numpy(), share))
+    full = lambda share: gates >= (2 if share >= 1 else float(np.quantile(gates.detach().numpy(), share)))  # gates are below 2
     return {"out": full(0.5).double()} | {f"mask_{round(100 * s)}": full(s).long() for s in p["sparsities"]}
 
 

@@ -46,8 +46,9 @@ struct DuoAttention : Mechanism {
     d.outputs("mask_{share}", masks, "layers Hk", "full heads at a sparsity of share percent").of(DType::i64).when(!layer, "step=sparsify");
   }
 
-  /// 1 where the gate reaches the quantile, interpolated between the sorted gates.
+  /// 1 where the gate reaches the quantile, interpolated between the sorted gates; as released, no head at a share of 1.
   Tensor full_heads(const Ops& ops, double share) const {
+    if (share >= 1) return Tensor::zeros(DType::f32, gates.shape());
     const auto n = gates.count();
     const Tensor flat = gates.reshape({n});
     const Tensor sorted = ops.index_select(flat, 0, ops.argsort(flat, 0));

@@ -23,7 +23,7 @@ struct PyramidKv : Mechanism {
     d.param("kernel_size", kernel_size, "keys that are pooled").least(1);
     d.param("pooling", pooling, "how").one_of({"avgpool", "maxpool"});
     d.param("beta", beta, "the mean over the top layer's budget").least(1);
-    d.param("gqa_score_agg", gqa_score_agg, "over the query heads of a group").one_of({"mean", "max"});
+    d.param("gqa_score_agg", gqa_score_agg, "over the query heads of a group").one_of({"mean", "max", "sum"});
     d.input("q", q, "B N H D", "queries of the whole prompt, rotated");
     d.input("k", k, "B N KV D", "keys");
     d.input("v", v, "B N KV D", "values");
@@ -66,7 +66,7 @@ struct PyramidKv : Mechanism {
     o.causal = true;
     const Tensor seen = ops.attend(q.slice(1, N - window_size, window_size), k, v, o, want_column_sums).column_sums;
     const Tensor grouped = seen.slice(2, 0, N - window_size).reshape({B, G, H / G, N - window_size});
-    out = pool(ops, gqa_score_agg == "mean" ? ops.mean(grouped, {2}) : ops.max(grouped, {2}));
+    out = pool(ops, gqa_score_agg == "mean" ? ops.mean(grouped, {2}) : gqa_score_agg == "max" ? ops.max(grouped, {2}) : ops.sum(grouped, {2}));
     const auto each = budget(N);
     capacities = Tensor(DType::i64, {num_hidden_layers});
     std::copy(each.begin(), each.end(), capacities.data<std::int64_t>());
