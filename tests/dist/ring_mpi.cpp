@@ -41,8 +41,8 @@ bool same_bits(const Tensor& a, const Tensor& b) {
   return x.shape() == y.shape() && std::memcmp(x.raw<float>(), y.raw<float>(), std::size_t(x.count()) * sizeof(float)) == 0;
 }
 
-void check(int rank, int ranks, std::int64_t N, std::int64_t causal_block) {
-  const std::int64_t B = 2, H = 4, G = 2, D = 8;
+void check(int rank, int ranks, std::int64_t N, std::int64_t causal_block, std::int64_t G) {
+  const std::int64_t B = 2, H = 4, D = 8;
   const Tensor q = draw({B, N, H, D}, 1), k = draw({B, N, G, D}, 2), v = draw({B, N, G, D}, 3), g = draw({B, N, H, D}, 4);
   const auto [begin, count] = schedule::span_of(rank, ranks, N);
   const auto mine = [begin = begin, count = count](const Tensor& x) { return x.slice(1, begin, count); };
@@ -95,7 +95,8 @@ int main(int argc, char** argv) {
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &ranks);
   for (const std::int64_t N : {32, 30, 5})
-    for (const std::int64_t causal_block : {0, 1, 3}) check(rank, ranks, N, causal_block);
+    for (const std::int64_t causal_block : {0, 1, 3})
+      for (const std::int64_t key_heads : {2, 1}) check(rank, ranks, N, causal_block, key_heads);
   int all = 0;
   MPI_Allreduce(&failures, &all, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
   if (rank == 0) std::printf("ring attention on %d processes: %s\n", ranks, all ? "FAILED" : "ok");
