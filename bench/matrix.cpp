@@ -36,7 +36,9 @@ double best(const F& work, double total = 0.25) {
 }
 
 /// Billions of operations a second.
-double peak(const isa::Loop& loop) { return 20000 * loop.operations / best([&] { loop.run(20000); }, 0.1) * 1e-9; }
+double peak(const isa::Loop& loop) {
+  return 20000 * loop.operations / best([&] { loop.run(20000); }, 0.1) * 1e-9;
+}
 
 engine::Matrix random_matrix(GgmlType type, std::int64_t out, std::int64_t in) {
   std::mt19937 random(1);
@@ -76,13 +78,15 @@ int main(int argc, char** argv) {
         const double took = best([&] { m.multiply(context, x.data(), n, in, y.data(), out); });
         const double rate = 2.0 * double(n * in * out) / took * 1e-9;
         // One row: so many outputs that the weight comes from memory.
-        const engine::Matrix tall = random_matrix(type, (std::int64_t{128} << 20) / std::int64_t(m.bytes() / std::size_t(out)) / 64 * 64, in);
+        const engine::Matrix tall =
+            random_matrix(type, (std::int64_t{128} << 20) / std::int64_t(m.bytes() / std::size_t(out)) / 64 * 64, in);
         std::vector<float> row(std::size_t(tall.outputs()));
         const double one = best([&] { tall.multiply(context, x.data(), 1, in, row.data(), tall.outputs()); });
         const double few = best([&] { m.multiply(context, x.data(), 1, in, y.data(), out); }, 0.05);
-        fmt::print("  {:5} {:6}  {:7.1f} GFLOP/s {:4.0f}% of FMA | 1 row from memory {:5.1f} GB/s {:3.0f}%, {} outputs in cache {:6.1f} us\n", name,
-                   precision == Precision::strict ? "strict" : "fast", rate, 100 * rate / fma, double(tall.bytes()) / one * 1e-9,
-                   100 * double(tall.bytes()) / one / (double(memory.size()) / read), out, few * 1e6);
+        fmt::print(
+            "  {:5} {:6}  {:7.1f} GFLOP/s {:4.0f}% of FMA | 1 row from memory {:5.1f} GB/s {:3.0f}%, {} outputs in cache {:6.1f} us\n",
+            name, precision == Precision::strict ? "strict" : "fast", rate, 100 * rate / fma, double(tall.bytes()) / one * 1e-9,
+            100 * double(tall.bytes()) / one / (double(memory.size()) / read), out, few * 1e6);
       }
     }
   }

@@ -37,7 +37,8 @@ std::int64_t stretched(const Shape& s, std::array<std::int64_t, 4> index) {
 Derivatives derivatives(const Case& c, const Tensor& dout) {
   const AttendOptions& o = c.options;
   const Result r = reference(c);
-  const std::int64_t B = c.q.extent(0), N = c.q.extent(1), H = c.q.extent(2), D = c.q.extent(3), M = c.k.extent(1), G = c.k.extent(2), E = c.v.extent(3);
+  const std::int64_t B = c.q.extent(0), N = c.q.extent(1), H = c.q.extent(2), D = c.q.extent(3), M = c.k.extent(1), G = c.k.extent(2),
+                     E = c.v.extent(3);
   Derivatives d{Sum(c.q.count()), Sum(c.k.count()), Sum(c.v.count()), Sum(o.bias ? o.bias->count() : 0), Sum(H), Sum(H)};
   const double scale = o.scale ? *o.scale : 1 / std::sqrt(double(D));
   const bool softmax = o.weighting == Weighting::softmax || o.weighting == Weighting::softmax_plus_one;
@@ -66,9 +67,12 @@ Derivatives derivatives(const Case& c, const Tensor& dout) {
           double raw = 0, raw_size = 0;
           for (std::int64_t x = 0; x < D; ++x) raw += double(get(c.q, {b, i, h, x})) * get(c.k, {b, j, g, x});
           raw *= scale;
-          double ds = softmax ? w[j] * (dw[std::size_t(j)] - delta)
-                      : o.weighting == Weighting::sigmoid ? w[j] * (1 - w[j]) * dw[std::size_t(j)] : dw[std::size_t(j)] / double(nk);
-          raw_size = softmax ? w[j] * (size[std::size_t(j)] + delta_size) : o.weighting == Weighting::sigmoid ? w[j] * size[std::size_t(j)] : size[std::size_t(j)] / double(nk);
+          double ds = softmax                             ? w[j] * (dw[std::size_t(j)] - delta)
+                      : o.weighting == Weighting::sigmoid ? w[j] * (1 - w[j]) * dw[std::size_t(j)]
+                                                          : dw[std::size_t(j)] / double(nk);
+          raw_size = softmax                             ? w[j] * (size[std::size_t(j)] + delta_size)
+                     : o.weighting == Weighting::sigmoid ? w[j] * size[std::size_t(j)]
+                                                         : size[std::size_t(j)] / double(nk);
           if (o.bias) d.bias.add(stretched(o.bias->shape, {b, h, i, j}), ds, raw_size);
           d.slopes.add(h, -ds * double(std::abs(p - j)), raw_size * double(std::abs(p - j)));
           if (o.softcap > 0) {
@@ -101,7 +105,8 @@ double loss(const Case& c, const Tensor& dout) {
 void expect_gradient(const char* what, const Tensor& got, const Sum& want, double length) {
   const double tolerance = 1.2e-7 * (64 + 32 * std::sqrt(length));
   for (std::int64_t n = 0; n < got.count(); ++n) {
-    const double x = got.to(DType::f32).data<float>()[n], y = want.value[std::size_t(n)], most = tolerance * (1 + want.mass[std::size_t(n)]);
+    const double x = got.to(DType::f32).data<float>()[n], y = want.value[std::size_t(n)],
+                 most = tolerance * (1 + want.mass[std::size_t(n)]);
     ASSERT_LE(std::abs(x - y), most) << what << " at " << n << ": " << x << ", expected " << y;
   }
 }
@@ -148,7 +153,7 @@ void compare(const Case& c, const Tensor& dout) {
     if (c.options.alibi_slopes) expect_gradient("alibi_slopes", got.slopes, want.slopes, length);
     if (c.options.sink) expect_gradient("sink", got.sink, want.sink, length);
     for (std::size_t t = 0; t < got.all().size(); ++t) {
-      const Tensor &a = got.all()[t], &b = again.all()[t];
+      const Tensor a = got.all()[t], b = again.all()[t];
       const std::size_t bytes = a.defined() ? std::size_t(a.count()) * sizeof(float) : 0;
       EXPECT_TRUE(bytes == 0 || std::memcmp(a.view().data, b.view().data, bytes) == 0) << "threads change gradient " << t;
     }
@@ -211,7 +216,8 @@ TEST(AttendBackward, DerivativesAreSlopes) {
 
 TEST(AttendBackward, SaysWhatIsWrong) {
   Random r(5);
-  const Tensor q = r.floats({1, 4, 2, 8}), k = r.floats({1, 6, 1, 8}), v = r.floats({1, 6, 1, 5}), out = r.floats({1, 4, 2, 5}), lse = r.floats({1, 2, 4});
+  const Tensor q = r.floats({1, 4, 2, 8}), k = r.floats({1, 6, 1, 8}), v = r.floats({1, 6, 1, 5}), out = r.floats({1, 4, 2, 5}),
+               lse = r.floats({1, 2, 4});
   const auto starts = [&](const std::string& argument, const View& out, const View& lse, const View& dout, const AttendGradients& to) {
     try {
       attend_backward(q, k, v, out, lse, dout, to);

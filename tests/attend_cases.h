@@ -19,11 +19,16 @@ inline float get(const View& view, std::initializer_list<std::int64_t> index) {
   int axis = 0;
   for (const std::int64_t i : index) at += i * view.stride(axis++);
   switch (view.dtype) {
-    case DType::f32: return static_cast<const float*>(view.data)[at];
-    case DType::bf16: return base::from_bf16(static_cast<const std::uint16_t*>(view.data)[at]);
-    case DType::f16: return base::from_f16(static_cast<const std::uint16_t*>(view.data)[at]);
-    case DType::i64: return float(static_cast<const std::int64_t*>(view.data)[at]);
-    default: return static_cast<const bool*>(view.data)[at];
+    case DType::f32:
+      return static_cast<const float*>(view.data)[at];
+    case DType::bf16:
+      return base::from_bf16(static_cast<const std::uint16_t*>(view.data)[at]);
+    case DType::f16:
+      return base::from_f16(static_cast<const std::uint16_t*>(view.data)[at]);
+    case DType::i64:
+      return float(static_cast<const std::int64_t*>(view.data)[at]);
+    default:
+      return static_cast<const bool*>(view.data)[at];
   }
 }
 /// With numpy's broadcasting to four axes.
@@ -59,10 +64,14 @@ class Random {
   /// (a, b, c, d) whose memory is in another order of axes.
   Tensor permuted(std::int64_t a, std::int64_t b, std::int64_t c, std::int64_t d, DType dtype) {
     switch (whole(0, 3)) {
-      case 0: return floats(Shape{a, b, c, d}, dtype);
-      case 1: return floats(Shape{a, c, b, d}, dtype).permute({0, 2, 1, 3});
-      case 2: return floats(Shape{a, d, c, b}, dtype).permute({0, 3, 2, 1});
-      default: return floats(Shape{a, b, c, d + 3}, dtype).slice(3, 2, d);
+      case 0:
+        return floats(Shape{a, b, c, d}, dtype);
+      case 1:
+        return floats(Shape{a, c, b, d}, dtype).permute({0, 2, 1, 3});
+      case 2:
+        return floats(Shape{a, d, c, b}, dtype).permute({0, 3, 2, 1});
+      default:
+        return floats(Shape{a, b, c, d + 3}, dtype).slice(3, 2, d);
     }
   }
   /// Some axes of extent 1, or missing in front.
@@ -135,9 +144,9 @@ inline Result reference(const Case& c) {
         for (std::int64_t j = 0; j < M; ++j) {
           const double x = s[std::size_t(j)];
           if (x == -inf) continue;
-          const double w = softmax                               ? std::exp(x - reference) / sum
+          const double w = softmax                             ? std::exp(x - reference) / sum
                            : o.weighting == Weighting::sigmoid ? 1 / (1 + std::exp(-x))
-                                                                 : std::max(x, 0.0) / double(nk);
+                                                               : std::max(x, 0.0) / double(nk);
           r.weights[row * std::size_t(M) + std::size_t(j)] = w;
           r.columns[std::size_t((b * H + h) * M + j)] += w;
           for (std::int64_t e = 0; e < E; ++e) {

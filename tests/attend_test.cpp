@@ -29,7 +29,8 @@ void expect_near(const char* what, const View& got, const std::vector<double>& w
           const double y = want[std::size_t(at)];
           const double more = mass.empty() ? 0 : relative * mass[std::size_t(at)];
           if (y == -inf ? x == -inf : std::abs(x - y) <= tolerance * (1 + std::abs(y)) + more) continue;
-          FAIL() << what << " at " << a << ' ' << b << ' ' << c << ' ' << d << ": " << x << ", expected " << y << " within " << tolerance << " and " << more;
+          FAIL() << what << " at " << a << ' ' << b << ' ' << c << ' ' << d << ": " << x << ", expected " << y << " within " << tolerance
+                 << " and " << more;
         }
 }
 
@@ -45,7 +46,9 @@ Bounds bounds(const Case& c, DType out, bool fast, bool pairs) {
   const double eps = 1.2e-7, length = double(c.q.extent(3) + c.k.extent(1) + c.q.extent(1));
   const bool softmax = c.options.weighting == Weighting::softmax || c.options.weighting == Weighting::softmax_plus_one;
   return {eps * (64 + 32 * std::sqrt(length)), fast && softmax ? 1e-4 : 0, fast ? 1e-4 + (pairs ? 1.0 / 256 : 0) : 0,
-          out == DType::bf16 ? 1.0 / 256 : out == DType::f16 ? 1.0 / 2048 : 0};
+          out == DType::bf16  ? 1.0 / 256
+          : out == DType::f16 ? 1.0 / 2048
+                              : 0};
 }
 
 void compare(const Case& c, const std::vector<Isa>& isas, bool f32_out, bool with_second_pass, Precision precision = Precision::automatic) {
@@ -57,7 +60,8 @@ void compare(const Case& c, const std::vector<Isa>& isas, bool f32_out, bool wit
   for (std::size_t run = 0; run < 2 * isas.size(); ++run) {
     const int threads = 1 + int(run % 2);
     std::vector<Tensor> outs{spoiled(dtype, Shape{B, H, N, E}).permute({0, 2, 1, 3}), spoiled(DType::f32, Shape{B, H, N}),
-                             spoiled(DType::f32, Shape{B, H, N}), spoiled(DType::f32, Shape{B, H, M}), spoiled(DType::f32, Shape{B, H, N, M})};
+                             spoiled(DType::f32, Shape{B, H, N}), spoiled(DType::f32, Shape{B, H, M}),
+                             spoiled(DType::f32, Shape{B, H, N, M})};
     AttendExtras extras;
     if (softmax) extras.lse = outs[1].view(), extras.row_max = outs[2].view();
     if (with_second_pass) extras.column_sums = outs[3].view(), extras.weights = outs[4].view();
@@ -206,9 +210,10 @@ std::string message(F f) {
 
 TEST(Attend, SaysWhatIsWrong) {
   Random r(12);
-  const Tensor q = r.floats({1, 4, 2, 8}), k = r.floats({1, 6, 1, 8}), v = r.floats({1, 6, 1, 5}), out = Tensor::zeros(DType::f32, {1, 4, 2, 5});
-  const auto starts = [&](const std::string& argument, const View& q, const View& k, const View& v, const View& out, const AttendOptions& o = {},
-                          const AttendExtras& e = {}, const Context& c = {}) {
+  const Tensor q = r.floats({1, 4, 2, 8}), k = r.floats({1, 6, 1, 8}), v = r.floats({1, 6, 1, 5}),
+               out = Tensor::zeros(DType::f32, {1, 4, 2, 5});
+  const auto starts = [&](const std::string& argument, const View& q, const View& k, const View& v, const View& out,
+                          const AttendOptions& o = {}, const AttendExtras& e = {}, const Context& c = {}) {
     const std::string text = message([&] { attend(q, k, v, out, o, e, c); });
     EXPECT_EQ(text.substr(0, argument.size() + 1), argument + ":") << text;
   };
@@ -288,7 +293,10 @@ TEST(Attend, RaggedSequencesStandAlone) {
     }
   }
   EXPECT_NE(message([&] { attend_ragged(q, k, v, offsets({0, 91}), offsets({0, 170}), q); }).find("query_offsets"), std::string::npos);
-  EXPECT_NE(message([&] { attend_ragged(q, k, v, offsets({0, 50, 40, 90}), offsets({0, 1, 2, 170}), q); }).find("query_offsets"), std::string::npos);
+  EXPECT_NE(message([&] {
+              attend_ragged(q, k, v, offsets({0, 50, 40, 90}), offsets({0, 1, 2, 170}), q);
+            }).find("query_offsets"),
+            std::string::npos);
 }
 
 TEST(Attend, SaysWhatItRuns) {

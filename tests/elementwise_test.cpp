@@ -89,7 +89,8 @@ TEST(Elementwise, RowsOfAnyLength) {
         for (std::int64_t i = 0; i < n; ++i) EXPECT_EQ(y[std::size_t(i)], x[std::size_t(i * s)] - z[std::size_t(i * t)]);
       }
       table->normalise(x.data(), n, 0.5, 2, z.data(), x.data(), y.data());
-      for (std::int64_t i = 0; i < n; ++i) EXPECT_EQ(y[std::size_t(i)], (x[std::size_t(i)] - 0.5f) * 2 * z[std::size_t(i)] + x[std::size_t(i)]);
+      for (std::int64_t i = 0; i < n; ++i)
+        EXPECT_EQ(y[std::size_t(i)], (x[std::size_t(i)] - 0.5f) * 2 * z[std::size_t(i)] + x[std::size_t(i)]);
       EXPECT_EQ(y[std::size_t(n)], 55.0f) << "written behind the end";
       std::vector<double> sums(std::size_t(n), 1.0);
       table->add_rows(x.data(), 1, n, n, sums.data());

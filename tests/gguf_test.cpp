@@ -63,11 +63,11 @@ TEST(Gguf, HostileHeadersAreRefused) {
   auto magic = small_file();
   magic[0] = 'X';
   EXPECT_THROW(open_bytes(magic), Error);
-  EXPECT_THROW(open_bytes(small_file(200)), Error);              // unknown type
-  EXPECT_THROW(open_bytes(small_file(2)), Error);                // Q4_0: 3 is no multiple of 32
-  EXPECT_THROW(open_bytes(small_file(0, 1ull << 62)), Error);    // huge
-  EXPECT_THROW(open_bytes(small_file(0, 3, 64)), Error);         // outside the file
-  EXPECT_THROW(open_bytes(small_file(0, 3, 4)), Error);          // misaligned
+  EXPECT_THROW(open_bytes(small_file(200)), Error);            // unknown type
+  EXPECT_THROW(open_bytes(small_file(2)), Error);              // Q4_0: 3 is no multiple of 32
+  EXPECT_THROW(open_bytes(small_file(0, 1ull << 62)), Error);  // huge
+  EXPECT_THROW(open_bytes(small_file(0, 3, 64)), Error);       // outside the file
+  EXPECT_THROW(open_bytes(small_file(0, 3, 4)), Error);        // misaligned
   EXPECT_THROW(read_gguf("/no/such/file.gguf"), Error);
 }
 

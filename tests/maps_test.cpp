@@ -25,20 +25,36 @@ using Call = std::function<Tensor(const Ops&)>;
 /// Every op at a shape that is cut into tasks, with tails of vectors.
 std::vector<std::pair<const char*, Call>> calls() {
   const Tensor x = random(1, {3, 12, 19, 21}), grid = random(2, {3, 9, 40, 2}, 0.7f);
-  const Tensor dense = random(3, {20, 12, 3, 3}), depthwise = random(4, {12, 1, 5, 3}), one = random(5, {1, 12, 3, 3}), up = random(6, {12, 7, 3, 2});
+  const Tensor dense = random(3, {20, 12, 3, 3}), depthwise = random(4, {12, 1, 5, 3}), one = random(5, {1, 12, 3, 3}),
+               up = random(6, {12, 7, 3, 2});
   return {
       {"conv", [=](const Ops& o) { return o.conv(x, dense, {}, {.padding = {1}}); }},
-      {"conv stride", [=](const Ops& o) { return o.conv(x, dense, {}, {.stride = {2, 3}}); }},
-      {"conv depthwise", [=](const Ops& o) { return o.conv(x, depthwise, {}, {.padding = {2, 1}, .groups = 12}); }},
-      {"conv depthwise stride", [=](const Ops& o) { return o.conv(x, depthwise, {}, {.stride = {2}, .padding = {2, 1}, .groups = 12}); }},
+      {"conv stride",
+       [=](const Ops& o) {
+         return o.conv(x, dense, {}, {.stride = {2, 3}});
+       }},
+      {"conv depthwise",
+       [=](const Ops& o) {
+         return o.conv(x, depthwise, {}, {.padding = {2, 1}, .groups = 12});
+       }},
+      {"conv depthwise stride",
+       [=](const Ops& o) {
+         return o.conv(x, depthwise, {}, {.stride = {2}, .padding = {2, 1}, .groups = 12});
+       }},
       {"conv to one", [=](const Ops& o) { return o.conv(x, one, {}, {.dilation = {2}}); }},
       {"conv transposed", [=](const Ops& o) { return o.conv(x, up, {}, {.stride = {2}, .transposed = true}); }},
       {"max_pool", [=](const Ops& o) { return o.max_pool(x, {.kernel = {3}, .stride = {2}, .padding = {1}}); }},
-      {"average_pool", [=](const Ops& o) { return o.average_pool(x, {.kernel = {3, 2}, .stride = {2, 1}}); }},
+      {"average_pool",
+       [=](const Ops& o) {
+         return o.average_pool(x, {.kernel = {3, 2}, .stride = {2, 1}});
+       }},
       {"adaptive_average_pool", [=](const Ops& o) { return o.adaptive_average_pool(x, {1}); }},
       {"group_norm", [=](const Ops& o) { return o.group_norm(x, 4); }},
       {"batch_norm", [=](const Ops& o) { return o.batch_norm(x, {}, {}); }},
-      {"resize", [=](const Ops& o) { return o.resize(x, {40, 11}, Resample::cubic); }},
+      {"resize",
+       [=](const Ops& o) {
+         return o.resize(x, {40, 11}, Resample::cubic);
+       }},
       {"grid_sample", [=](const Ops& o) { return o.grid_sample(x, grid); }},
       {"unfold", [=](const Ops& o) { return o.unfold(x, {.kernel = {3}, .stride = {2}, .padding = {1}}); }},
   };
@@ -65,8 +81,9 @@ TEST(Maps, NotANumberStaysInItsWindows) {
   const Tensor x = random(8, {1, 2, 8, 8}), w = random(9, {2, 1, 3, 3});
   x.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
   const Ops ops{Context()};
-  for (const Tensor& y : {ops.conv(x, w, {}, {.padding = {1}, .groups = 2}), ops.max_pool(x, {.kernel = {3}, .stride = {1}, .padding = {1}}),
-                          ops.average_pool(x, {.kernel = {3}, .stride = {1}, .padding = {1}})})
+  for (const Tensor& y :
+       {ops.conv(x, w, {}, {.padding = {1}, .groups = 2}), ops.max_pool(x, {.kernel = {3}, .stride = {1}, .padding = {1}}),
+        ops.average_pool(x, {.kernel = {3}, .stride = {1}, .padding = {1}})})
     for (std::int64_t i = 0; i < y.count(); ++i) EXPECT_EQ(std::isnan(y.data<float>()[i]), i == 0 || i == 1 || i == 8 || i == 9) << i;
   // Outside the map nothing is read.
   const Tensor grid = ops.full({1, 1, 1, 2}, 3);
@@ -79,7 +96,11 @@ TEST(Maps, AConvolutionIsTwiceDifferentiable) {
   const Ops ops(context);
   const Tensor x = random(10, {2, 3, 5, 6}, 0.5f), w = random(11, {4, 3, 3, 2}, 0.3f), c = random(12, x.shape());
   const auto slope = [&](const Ops& o, const Tensor& weight) {
-    return o.gradient([&](const Ops& p, const std::vector<Tensor>& at) { return p.sum(p.square(p.conv(at[0], weight, {}, {.padding = {1}})), {0, 1, 2, 3}); }, {x})[0];
+    return o.gradient(
+        [&](const Ops& p, const std::vector<Tensor>& at) {
+          return p.sum(p.square(p.conv(at[0], weight, {}, {.padding = {1}})), {0, 1, 2, 3});
+        },
+        {x})[0];
   };
   const Tensor along = leaf(w);
   const Tensor found = gradients(Ops(context, false), {slope(ops, along)}, {c}, {along})[0].dense();
@@ -121,7 +142,8 @@ TEST(Maps, BadArgumentsAreNamed) {
 
 TEST(Maps, StridedTensorsAreCopiedWhole) {
   const Tensor x = random(18, {5, 1, 18, 34, 3});
-  for (const auto& view : {x.permute({3, 1, 0, 2, 4}), x.permute({4, 3, 2, 1, 0}), x.slice(3, 3, 20).permute({0, 4, 1, 3, 2}), x.slice(2, 1, 5).slice(3, 2, 30),
+  for (const auto& view : {x.permute({3, 1, 0, 2, 4}), x.permute({4, 3, 2, 1, 0}), x.slice(3, 3, 20).permute({0, 4, 1, 3, 2}),
+                           x.slice(2, 1, 5).slice(3, 2, 30),
                            x.slice(1, 0, 1).permute({1, 0, 2, 3, 4}).broadcast({6, 5, 18, 34, 3}).transpose(0, 4), x.slice(4, 1, 1)}) {
     const Tensor got = view.dense();
     ASSERT_TRUE(got.view().contiguous());

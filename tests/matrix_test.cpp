@@ -46,8 +46,10 @@ struct Weight {
     for (std::int64_t i = 0; i < count; ++i) {
       std::byte* to = bytes.data() + i * size;
       const float value = normal(random);
-      if (type == GgmlType::F32) std::memcpy(to, &value, sizeof value);
-      else if (type == GgmlType::F16) put_half(to, value);
+      if (type == GgmlType::F32)
+        std::memcpy(to, &value, sizeof value);
+      else if (type == GgmlType::F16)
+        put_half(to, value);
       else if (type == GgmlType::BF16) {
         const std::uint16_t bits = base::to_bf16(value);
         std::memcpy(to, &bits, sizeof bits);
@@ -81,9 +83,9 @@ Kind kind_of(GgmlType type, Isa isa, Precision precision) {
   return type == GgmlType::BF16 && product::loops_of(isa).bf16 ? Kind::bf16 : Kind::f32;
 }
 
-/// What rounding can do to sum of x w: f32 sums of k terms, of which at most 256 + k / 256 follow each other; bf16: 2^-8 of each x (and sums
-/// of k / 2 pairs); integers: half a step, 1/254 of the block's largest |x|, of each x and f32 sums of block terms, that reach 128 |q| d
-/// where the code's offset is taken off apart, as minima are.
+/// What rounding can do to sum of x w: f32 sums of k terms, of which at most 256 + k / 256 follow each other; bf16: 2^-8 of each x (and
+/// sums of k / 2 pairs); integers: half a step, 1/254 of the block's largest |x|, of each x and f32 sums of block terms, that reach 128 |q|
+/// d where the code's offset is taken off apart, as minima are.
 double bound(Kind kind, const float* x, const float* w, std::int64_t k) {
   const double eps = 0x1p-24;
   double sum = 0, steps = 0;
@@ -173,7 +175,8 @@ TEST(Matrix, RowsAreTheDequantisedOnes) {
   }
 }
 
-/// The same bits for any number of threads, for a row alone, and (but for bf16 products and the offset of 8-bit codes) on every instruction set.
+/// The same bits for any number of threads, for a row alone, and (but for bf16 products and the offset of 8-bit codes) on every instruction
+/// set.
 TEST(Matrix, SameBits) {
   const std::int64_t n = 70, k = 512, out = 150;
   const auto x = normals(n * k, 9);
@@ -195,11 +198,14 @@ TEST(Matrix, SameBits) {
         EXPECT_EQ(std::memcmp(one.data(), two.data(), std::size_t(rows * out) * sizeof(float)), 0) << int(type) << " " << name_of(isa);
         for (const std::int64_t i : {std::int64_t{0}, std::int64_t{3}, rows - 1}) {
           m.multiply(context, x.data() + i * k, 1, k, alone.data(), out);
-          EXPECT_EQ(std::memcmp(one.data() + i * out, alone.data(), std::size_t(out) * sizeof(float)), 0) << int(type) << " " << name_of(isa);
+          EXPECT_EQ(std::memcmp(one.data() + i * out, alone.data(), std::size_t(out) * sizeof(float)), 0)
+              << int(type) << " " << name_of(isa);
         }
         if (kind_of(type, isa, precision) == Kind::bf16) continue;
-        if (first.empty()) first = one;
-        else EXPECT_EQ(std::memcmp(first.data(), one.data(), std::size_t(rows * out) * sizeof(float)), 0) << int(type) << " " << name_of(isa);
+        if (first.empty())
+          first = one;
+        else
+          EXPECT_EQ(std::memcmp(first.data(), one.data(), std::size_t(rows * out) * sizeof(float)), 0) << int(type) << " " << name_of(isa);
       }
     }
   }

@@ -69,12 +69,23 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   return most;
 }
 
-const std::vector<std::string> ways = {
-    "exact", "exact,softcap=5", "exact,window=[20,0]", "softmax-plus-one",
-    "sliding-window,window=[40,0]", "sliding-window,window=[0,0]", "sliding-window,window=[5000,0]", "sliding-window,window=[600,0]",
-    "sink-window,window=[40,0]", "sink-window,window=[3,0],sinks=10", "sink-window,window=[2000,0]", "sink-window,window=[30,0],sinks=0",
-    "dilated-window,window=8,dilation=3", "sparse-transformer,local_attn_ctx=16", "sparse-transformer,attn_mode=local,local_attn_ctx=16",
-    "sparse-transformer,attn_mode=fixed,local_attn_ctx=16,blocksize=2,num_verts=2", "s2-attention,block_size=16,local_blocks=2,vert_stride=3"};
+const std::vector<std::string> ways = {"exact",
+                                       "exact,softcap=5",
+                                       "exact,window=[20,0]",
+                                       "softmax-plus-one",
+                                       "sliding-window,window=[40,0]",
+                                       "sliding-window,window=[0,0]",
+                                       "sliding-window,window=[5000,0]",
+                                       "sliding-window,window=[600,0]",
+                                       "sink-window,window=[40,0]",
+                                       "sink-window,window=[3,0],sinks=10",
+                                       "sink-window,window=[2000,0]",
+                                       "sink-window,window=[30,0],sinks=0",
+                                       "dilated-window,window=8,dilation=3",
+                                       "sparse-transformer,local_attn_ctx=16",
+                                       "sparse-transformer,attn_mode=local,local_attn_ctx=16",
+                                       "sparse-transformer,attn_mode=fixed,local_attn_ctx=16,blocksize=2,num_verts=2",
+                                       "s2-attention,block_size=16,local_blocks=2,vert_stride=3"};
 const std::vector<std::string> prompt_ways = {"minference,vertical_size=40,slash_size=110", "minference,pattern=block_sparse,top_k=2",
                                               "minference,pattern=a_shape,n_init=8,n_local=50", "flexprefill,gamma=0.5"};
 
@@ -82,7 +93,8 @@ Tensor one_shot(const Way& way, const Rows& rows) {
   std::string parameters;
   mechanism::configure(way.slug, way.params, &parameters);
   std::string params = way.params;
-  if (parameters.find("\"causal\"") != std::string::npos) params = params == "{}" ? "{\"causal\":true}" : "{\"causal\":true," + params.substr(1);
+  if (parameters.find("\"causal\"") != std::string::npos)
+    params = params == "{}" ? "{\"causal\":true}" : "{\"causal\":true," + params.substr(1);
   const bool grouped = way.slug != "sparse-transformer" && way.slug != "minference";
   const Context context;
   const Ops ops(context);

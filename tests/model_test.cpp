@@ -159,7 +159,8 @@ struct Broken : testing::Test {
   SafeTensors weights;
 
   void SetUp() override {
-    folder = std::filesystem::path(testing::TempDir()) / (std::string("heed-") + testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder =
+        std::filesystem::path(testing::TempDir()) / (std::string("heed-") + testing::UnitTest::GetInstance()->current_test_info()->name());
     std::filesystem::remove_all(folder);
     std::filesystem::create_directories(folder);
     std::ifstream(directory + "/config.json") >> config;
@@ -274,8 +275,11 @@ TEST(Rows, EveryWidthAgreesWithTheFormula) {
       float gate[8], up[8];
       std::fill_n(gate, 8, v), std::fill_n(up, 8, 2.0f);
       table->silu_mul(gate, up, 8);
-      if (v > 0) { EXPECT_NEAR(gate[3], 2 * v, 1e-3); }
-      else if (std::isfinite(v)) { EXPECT_NEAR(gate[3], 0, 1e-30); }
+      if (v > 0) {
+        EXPECT_NEAR(gate[3], 2 * v, 1e-3);
+      } else if (std::isfinite(v)) {
+        EXPECT_NEAR(gate[3], 0, 1e-30);
+      }
     }
 }
 

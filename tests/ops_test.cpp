@@ -77,8 +77,10 @@ void expect(const Tensor& got, const Shape& shape, const std::function<double(co
   ASSERT_EQ(got.shape(), shape) << got.shape().text() << " for " << shape.text();
   every(shape, [&](const Index& index) {
     const double wanted = want(index), value = got.dtype() == DType::i64 ? double(at<std::int64_t>(got, index)) : at(got, index);
-    if (std::isinf(wanted)) EXPECT_EQ(value, wanted);
-    else EXPECT_NEAR(value, wanted, tolerance * (1 + std::abs(wanted)));
+    if (std::isinf(wanted))
+      EXPECT_EQ(value, wanted);
+    else
+      EXPECT_NEAR(value, wanted, tolerance * (1 + std::abs(wanted)));
   });
 }
 
@@ -90,17 +92,21 @@ Index with(Index index, std::size_t axis, std::int64_t value) {
 }  // namespace
 
 TEST(Ops, MatmulOverShapesAndStrides) {
-  const std::int64_t sizes[][3] = {{1, 1, 1}, {5, 7, 3}, {6, 16, 256}, {13, 33, 300}, {1, 70, 40}, {100, 130, 520}, {4, 5, 0}, {0, 3, 2}, {3, 0, 2}};
+  const std::int64_t sizes[][3] = {{1, 1, 1},       {5, 7, 3}, {6, 16, 256}, {13, 33, 300}, {1, 70, 40},
+                                   {100, 130, 520}, {4, 5, 0}, {0, 3, 2},    {3, 0, 2}};
   for (const auto& s : sizes)
     for (auto x : layouts)
       for (auto y : layouts) {
         const Tensor a = random({s[0], s[2]}, x), b = random({s[2], s[1]}, y);
-        expect(ops.matmul(a, b), {s[0], s[1]}, [&](const Index& i) {
-          double total = 0;
-          const float *x = a.data<float>() + i[0] * a.stride(0), *y = b.data<float>() + i[1] * b.stride(1);
-          for (std::int64_t p = 0; p < s[2]; ++p) total += double(x[p * a.stride(1)]) * y[p * b.stride(0)];
-          return total;
-        }, 2e-6 + 3e-7 * double(s[2]));  // terms up to 4 that cancel
+        expect(
+            ops.matmul(a, b), {s[0], s[1]},
+            [&](const Index& i) {
+              double total = 0;
+              const float *x = a.data<float>() + i[0] * a.stride(0), *y = b.data<float>() + i[1] * b.stride(1);
+              for (std::int64_t p = 0; p < s[2]; ++p) total += double(x[p * a.stride(1)]) * y[p * b.stride(0)];
+              return total;
+            },
+            2e-6 + 3e-7 * double(s[2]));  // terms up to 4 that cancel
       }
 }
 
@@ -108,11 +114,14 @@ TEST(Ops, MatmulBroadcastsLeadingAxes) {
   for (auto x : layouts)
     for (auto y : layouts) {
       const Tensor a = random({2, 1, 5, 4}, x), b = random({3, 4, 7}, y);
-      expect(ops.matmul(a, b), {2, 3, 5, 7}, [&](const Index& i) {
-        double total = 0;
-        for (std::int64_t p = 0; p < 4; ++p) total += double(at(a, {i[0], 0, i[2], p})) * at(b, {i[1], p, i[3]});
-        return total;
-      }, 1e-5);
+      expect(
+          ops.matmul(a, b), {2, 3, 5, 7},
+          [&](const Index& i) {
+            double total = 0;
+            for (std::int64_t p = 0; p < 4; ++p) total += double(at(a, {i[0], 0, i[2], p})) * at(b, {i[1], p, i[3]});
+            return total;
+          },
+          1e-5);
     }
   EXPECT_EQ(ops.matmul(random({0, 2, 3}), random({3, 4})).shape(), (Shape{0, 2, 4}));
   EXPECT_THROW(ops.matmul(random({2, 3}), random({4, 2})), Error);
@@ -137,21 +146,31 @@ TEST(Ops, Linear) {
       return total;
     };
     expect(ops.linear(x, w, b), {2, 5, 23}, want, 1e-5);
-    expect(ops.linear(x, w), {2, 5, 23}, [&](const Index& i) { return want(i) - at(b, {i[2]}); }, 1e-5);
+    expect(
+        ops.linear(x, w), {2, 5, 23}, [&](const Index& i) { return want(i) - at(b, {i[2]}); }, 1e-5);
   }
   EXPECT_THROW(ops.linear(random({2, 3}), random({4, 2})), Error);
   EXPECT_THROW(ops.linear(random({2, 3}), random({4, 3}), random({3})), Error);
 }
 
 TEST(Ops, Unary) {
-  struct Case { Tensor (Ops::*op)(const Tensor&) const; double (*want)(double); float low; };
-  const Case cases[] = {
-      {&Ops::exp, [](double v) { return std::exp(v); }, -3}, {&Ops::log, [](double v) { return std::log(v); }, 0.1f},
-      {&Ops::sigmoid, [](double v) { return 1 / (1 + std::exp(-v)); }, -40}, {&Ops::tanh, [](double v) { return std::tanh(v); }, -3},
-      {&Ops::relu, [](double v) { return std::max(v, 0.0); }, -3}, {&Ops::silu, [](double v) { return v / (1 + std::exp(-v)); }, -9},
-      {&Ops::softplus, [](double v) { return std::log1p(std::exp(v)); }, -9}, {&Ops::neg, [](double v) { return -v; }, -3},
-      {&Ops::sqrt, [](double v) { return std::sqrt(v); }, 0}, {&Ops::rsqrt, [](double v) { return 1 / std::sqrt(v); }, 0.1f},
-      {&Ops::square, [](double v) { return v * v; }, -3}, {&Ops::abs, [](double v) { return std::abs(v); }, -3}};
+  struct Case {
+    Tensor (Ops::*op)(const Tensor&) const;
+    double (*want)(double);
+    float low;
+  };
+  const Case cases[] = {{&Ops::exp, [](double v) { return std::exp(v); }, -3},
+                        {&Ops::log, [](double v) { return std::log(v); }, 0.1f},
+                        {&Ops::sigmoid, [](double v) { return 1 / (1 + std::exp(-v)); }, -40},
+                        {&Ops::tanh, [](double v) { return std::tanh(v); }, -3},
+                        {&Ops::relu, [](double v) { return std::max(v, 0.0); }, -3},
+                        {&Ops::silu, [](double v) { return v / (1 + std::exp(-v)); }, -9},
+                        {&Ops::softplus, [](double v) { return std::log1p(std::exp(v)); }, -9},
+                        {&Ops::neg, [](double v) { return -v; }, -3},
+                        {&Ops::sqrt, [](double v) { return std::sqrt(v); }, 0},
+                        {&Ops::rsqrt, [](double v) { return 1 / std::sqrt(v); }, 0.1f},
+                        {&Ops::square, [](double v) { return v * v; }, -3},
+                        {&Ops::abs, [](double v) { return std::abs(v); }, -3}};
   for (const auto& c : cases)
     for (auto layout : layouts) {
       const Tensor x = random({3, 4, 5}, layout, c.low, 4);
@@ -171,9 +190,14 @@ TEST(Ops, Unary) {
 }
 
 TEST(Ops, BinaryBroadcasts) {
-  struct Case { Tensor (Ops::*op)(const Tensor&, const Tensor&) const; double (*want)(double, double); };
-  const Case cases[] = {{&Ops::add, [](double a, double b) { return a + b; }}, {&Ops::sub, [](double a, double b) { return a - b; }},
-                        {&Ops::mul, [](double a, double b) { return a * b; }}, {&Ops::div, [](double a, double b) { return a / b; }},
+  struct Case {
+    Tensor (Ops::*op)(const Tensor&, const Tensor&) const;
+    double (*want)(double, double);
+  };
+  const Case cases[] = {{&Ops::add, [](double a, double b) { return a + b; }},
+                        {&Ops::sub, [](double a, double b) { return a - b; }},
+                        {&Ops::mul, [](double a, double b) { return a * b; }},
+                        {&Ops::div, [](double a, double b) { return a / b; }},
                         {&Ops::maximum, [](double a, double b) { return std::max(a, b); }},
                         {&Ops::minimum, [](double a, double b) { return std::min(a, b); }}};
   for (const auto& c : cases)
@@ -282,13 +306,22 @@ TEST(Ops, JoinAndPart) {
   for (auto layout : layouts) {
     const Tensor a = random({2, 3, 4}, layout), b = random({2, 0, 4}, layout), c = random({2, 2, 4}, layout);
     const Tensor joined = ops.concat({a, b, c}, 1);
-    expect(joined, {2, 5, 4}, [&](const Index& i) { return double(i[1] < 3 ? at(a, i) : at(c, with(i, 1, i[1] - 3))); }, 0);
+    expect(
+        joined, {2, 5, 4}, [&](const Index& i) { return double(i[1] < 3 ? at(a, i) : at(c, with(i, 1, i[1] - 3))); }, 0);
     const auto parts = ops.split(joined, -2, {3, 0, 2});
-    expect(parts[2], {2, 2, 4}, [&](const Index& i) { return double(at(c, i)); }, 0);
+    expect(
+        parts[2], {2, 2, 4}, [&](const Index& i) { return double(at(c, i)); }, 0);
     const Tensor twin = random({2, 3, 4}, layout);
-    expect(ops.stack({a, twin}, 1), {2, 2, 3, 4}, [&](const Index& i) { return double(at(i[1] ? twin : a, {i[0], i[2], i[3]})); }, 0);
-    expect(ops.repeat(a, 1, 3), {2, 9, 4}, [&](const Index& i) { return double(at(a, with(i, 1, i[1] / 3))); }, 0);
-    expect(ops.pad(a, 1, 1, 2, 5), {2, 6, 4}, [&](const Index& i) { return i[1] < 1 || i[1] > 3 ? 5.0 : at(a, with(i, 1, i[1] - 1)); }, 0);
+    expect(
+        ops.stack({a, twin}, 1), {2, 2, 3, 4},
+        [&](const Index& i) {
+          return double(at(i[1] ? twin : a, {i[0], i[2], i[3]}));
+        },
+        0);
+    expect(
+        ops.repeat(a, 1, 3), {2, 9, 4}, [&](const Index& i) { return double(at(a, with(i, 1, i[1] / 3))); }, 0);
+    expect(
+        ops.pad(a, 1, 1, 2, 5), {2, 6, 4}, [&](const Index& i) { return i[1] < 1 || i[1] > 3 ? 5.0 : at(a, with(i, 1, i[1] - 1)); }, 0);
   }
   EXPECT_EQ(ops.repeat(random({2, 3}), 0, 0).shape(), (Shape{0, 3}));
   EXPECT_THROW(ops.concat({random({2, 3}), random({3, 2})}, 0), Error);
@@ -301,14 +334,28 @@ TEST(Ops, Indexing) {
   for (auto layout : layouts) {
     const Tensor x = random({2, 4, 3}, layout), table = random({5, 3}, layout);
     const Tensor index = indices({3, 0, 1, 1, 2, 0, 0, 1, 2, 3, 3, 3}, {3, 2, 2}).transpose(0, 2);
-    expect(ops.gather(x, 1, index), {2, 2, 3}, [&](const Index& i) { return double(at(x, with(i, 1, at<std::int64_t>(index, i)))); }, 0);
+    expect(
+        ops.gather(x, 1, index), {2, 2, 3}, [&](const Index& i) { return double(at(x, with(i, 1, at<std::int64_t>(index, i)))); }, 0);
     const Tensor few = indices({2, 2, 0}, {3});
-    expect(ops.index_select(x, 1, few), {2, 3, 3}, [&](const Index& i) { return double(at(x, with(i, 1, few.data<std::int64_t>()[i[1]]))); }, 0);
+    expect(
+        ops.index_select(x, 1, few), {2, 3, 3}, [&](const Index& i) { return double(at(x, with(i, 1, few.data<std::int64_t>()[i[1]]))); },
+        0);
     const Tensor words = indices({4, 0, 1, 2, 3, 3}, {2, 3}).transpose(0, 1);
-    expect(ops.embedding(table, words), {3, 2, 3}, [&](const Index& i) { return double(at(table, {at<std::int64_t>(words, {i[0], i[1]}), i[2]})); }, 0);
-    expect(ops.one_hot(words, 5), {3, 2, 5}, [&](const Index& i) { return at<std::int64_t>(words, {i[0], i[1]}) == i[2] ? 1.0 : 0.0; }, 0);
+    expect(
+        ops.embedding(table, words), {3, 2, 3},
+        [&](const Index& i) {
+          return double(at(table, {at<std::int64_t>(words, {i[0], i[1]}), i[2]}));
+        },
+        0);
+    expect(
+        ops.one_hot(words, 5), {3, 2, 5},
+        [&](const Index& i) {
+          return at<std::int64_t>(words, {i[0], i[1]}) == i[2] ? 1.0 : 0.0;
+        },
+        0);
   }
-  expect(ops.arange(7, 0, -3), {3}, [](const Index& i) { return 7.0 - 3 * double(i[0]); }, 0);
+  expect(
+      ops.arange(7, 0, -3), {3}, [](const Index& i) { return 7.0 - 3 * double(i[0]); }, 0);
   EXPECT_EQ(ops.arange(3, 3).count(), 0);
   EXPECT_THROW(ops.index_select(random({2}), 0, indices({2}, {1})), Error);
   EXPECT_THROW(ops.embedding(random({2, 3}), indices({-1}, {1})), Error);
@@ -332,9 +379,12 @@ TEST(Ops, Ranking) {
         return all[std::size_t(i[1])];
       };
       const auto [values, index] = ops.topk(x, 4, 1, largest);
-      expect(index, {2, 4, 3}, [&](const Index& i) { return double(order(i)); }, 0);
-      expect(values, {2, 4, 3}, [&](const Index& i) { return double(at(x, with(i, 1, order(i)))); }, 0);
-      expect(ops.argsort(x, 1, largest), {2, 9, 3}, [&](const Index& i) { return double(order(i)); }, 0);
+      expect(
+          index, {2, 4, 3}, [&](const Index& i) { return double(order(i)); }, 0);
+      expect(
+          values, {2, 4, 3}, [&](const Index& i) { return double(at(x, with(i, 1, order(i)))); }, 0);
+      expect(
+          ops.argsort(x, 1, largest), {2, 9, 3}, [&](const Index& i) { return double(order(i)); }, 0);
     }
   EXPECT_THROW(ops.topk(random({3}), 4, 0), Error);
 }

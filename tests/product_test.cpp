@@ -19,14 +19,18 @@ struct Operand {
   product::Matrix matrix;
 
   /// [rows, columns]: row-major, column-major, or with a gap between all elements.
-  Operand(std::int64_t rows, std::int64_t columns, int kind, unsigned seed) : values(std::size_t(3 * rows * columns + 5 * (rows + columns) + 1)) {
+  Operand(std::int64_t rows, std::int64_t columns, int kind, unsigned seed)
+      : values(std::size_t(3 * rows * columns + 5 * (rows + columns) + 1)) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
     for (float& v : values) v = normal(random);
     matrix.data = values.data();
-    if (kind == 0) matrix.row = columns + 3, matrix.column = 1;
-    else if (kind == 1) matrix.row = 1, matrix.column = rows + 5;
-    else matrix.row = 3 * columns, matrix.column = 3;
+    if (kind == 0)
+      matrix.row = columns + 3, matrix.column = 1;
+    else if (kind == 1)
+      matrix.row = 1, matrix.column = rows + 5;
+    else
+      matrix.row = 3 * columns, matrix.column = 3;
   }
   double at(std::int64_t i, std::int64_t j) const { return matrix.data[i * matrix.row + j * matrix.column]; }
 };
@@ -46,7 +50,8 @@ TEST(Product, EveryInstructionSetAndStride) {
               }
           std::vector<float> first;
           for (const Isa isa : isa::all) {
-            if (!runs_here(isa) || isa == Isa::amx_emulated || (isa == Isa::avx512_bf16_emulated && (m > 26 || m * n * k > 30000))) continue;
+            if (!runs_here(isa) || isa == Isa::amx_emulated || (isa == Isa::avx512_bf16_emulated && (m > 26 || m * n * k > 30000)))
+              continue;
             for (const int threads : {1, 2}) {
               std::vector<float> out(std::size_t(m * (n + 1)), -7.0f);
               Context context;
@@ -55,7 +60,8 @@ TEST(Product, EveryInstructionSetAndStride) {
               int wrong = 0;
               for (std::int64_t i = 0; i < m; ++i) {
                 for (std::int64_t j = 0; j < n; ++j)  // 256 terms of a chain, then the chains
-                  if (!(std::fabs(out[std::size_t(i * (n + 1) + j)] - want[std::size_t(i * n + j)]) <= bound[std::size_t(i * n + j)] * 0x1p-24 * 260))
+                  if (!(std::fabs(out[std::size_t(i * (n + 1) + j)] - want[std::size_t(i * n + j)]) <=
+                        bound[std::size_t(i * n + j)] * 0x1p-24 * 260))
                     ++wrong;
                 ASSERT_EQ(out[std::size_t(i * (n + 1) + n)], -7.0f);
               }

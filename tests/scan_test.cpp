@@ -65,7 +65,9 @@ struct Problem {
 
   ScanOptions with_views() const {
     ScanOptions o = options;
-    const auto give = [](std::optional<View>& to, const Tensor& from) { if (from.defined()) to = from.view(); };
+    const auto give = [](std::optional<View>& to, const Tensor& from) {
+      if (from.defined()) to = from.view();
+    };
     give(o.decay, decay), give(o.beta, beta), give(o.initial, initial), give(o.initial_sum, initial_sum), give(o.lengths, lengths);
     return o;
   }
@@ -82,7 +84,8 @@ struct Result {
 /// The definition. Absolute sums of the same terms beside it are not needed: inputs are of size one.
 Result recurrence(const Problem& p, const Wide& w) {
   const auto [B, N, H, G, D, E] = std::tuple(p.B, p.N, p.H, p.G, p.D, p.E);
-  Result r{Vector(std::size_t(B * N * H * E)), Vector(std::size_t(B * N * H)), Vector(std::size_t(B * H * D * E)), Vector(std::size_t(B * H * D))};
+  Result r{Vector(std::size_t(B * N * H * E)), Vector(std::size_t(B * N * H)), Vector(std::size_t(B * H * D * E)),
+           Vector(std::size_t(B * H * D))};
   const auto pass = [&](std::int64_t b, std::int64_t h, bool reverse, bool exclusive, bool states) {
     Vector S(std::size_t(D * E)), z(static_cast<std::size_t>(D));
     if (states && !w.initial.empty()) std::copy_n(w.initial.begin() + (b * H + h) * D * E, D * E, S.begin());
@@ -90,7 +93,8 @@ Result recurrence(const Problem& p, const Wide& w) {
     const std::int64_t length = p.lengths.defined() ? p.lengths.data<std::int64_t>()[b] : N, g = h / (H / G);
     for (std::int64_t s = 0; s < length; ++s) {
       const std::int64_t t = reverse ? length - 1 - s : s, row = (b * N + t) * H + h;
-      const double *q = &w.q[std::size_t(row * D)], *k = &w.k[std::size_t(((b * N + t) * G + g) * D)], *v = &w.v[std::size_t(((b * N + t) * G + g) * E)];
+      const double *q = &w.q[std::size_t(row * D)], *k = &w.k[std::size_t(((b * N + t) * G + g) * D)],
+                   *v = &w.v[std::size_t(((b * N + t) * G + g) * E)];
       for (std::int64_t d = 0; d < D; ++d) {
         const double factor = w.decay.empty() ? 1 : std::exp(w.decay[std::size_t(row * D + d)]);
         for (std::int64_t e = 0; e < E; ++e) S[std::size_t(d * E + e)] *= factor;
@@ -202,10 +206,10 @@ void expect_close(const Tensor& got, const Vector& want, double tolerance, const
 }
 
 std::string text(const Problem& p) {
-  return "B" + std::to_string(p.B) + " N" + std::to_string(p.N) + " H" + std::to_string(p.H) + " G" + std::to_string(p.G) + " D" + std::to_string(p.D) +
-         " E" + std::to_string(p.E) + " decay " + (p.decay.defined() ? p.decay.shape().text() : "none") + " beta " + std::to_string(p.beta.defined()) +
-         " direction " + std::to_string(int(p.options.direction)) + " exclusive " + std::to_string(p.options.exclusive) + " chunk " +
-         std::to_string(p.options.chunk) + " " + name_of(p.q.dtype());
+  return "B" + std::to_string(p.B) + " N" + std::to_string(p.N) + " H" + std::to_string(p.H) + " G" + std::to_string(p.G) + " D" +
+         std::to_string(p.D) + " E" + std::to_string(p.E) + " decay " + (p.decay.defined() ? p.decay.shape().text() : "none") + " beta " +
+         std::to_string(p.beta.defined()) + " direction " + std::to_string(int(p.options.direction)) + " exclusive " +
+         std::to_string(p.options.exclusive) + " chunk " + std::to_string(p.options.chunk) + " " + name_of(p.q.dtype());
 }
 
 TEST(Scan, EqualsTheRecurrence) {
@@ -268,7 +272,10 @@ TEST(Scan, GoesOnFromAState) {
     const Result want = recurrence(p, widen(p));
     expect_close(out, want.out, 1e-5, "out");
     expect_close(copy, want.final, 1e-5, "state");
-    if (HasFatalFailure()) { ADD_FAILURE() << text(p); return; }
+    if (HasFatalFailure()) {
+      ADD_FAILURE() << text(p);
+      return;
+    }
   }
 }
 
@@ -301,14 +308,21 @@ TEST(Scan, BackwardEqualsFiniteDifferences) {
       p.options.chunk = 2;
     }
     p.D = std::min<std::int64_t>(p.D, 5), p.E = std::min<std::int64_t>(p.E, 4);
-    const auto cut = [&](Tensor& t, int axis, std::int64_t n) { if (t.defined() && t.extent(axis) > n) t = t.slice(axis, 0, n).to(DType::f32).dense(); };
+    const auto cut = [&](Tensor& t, int axis, std::int64_t n) {
+      if (t.defined() && t.extent(axis) > n) t = t.slice(axis, 0, n).to(DType::f32).dense();
+    };
     cut(p.q, 3, p.D), cut(p.k, 3, p.D), cut(p.v, 3, p.E), cut(p.initial, 2, p.D), cut(p.initial, 3, p.E), cut(p.initial_sum, 2, p.D);
     p.q = p.q.to(DType::f32), p.k = p.k.to(DType::f32), p.v = p.v.to(DType::f32);
     cut(p.decay, 3, p.D);
     p.channels = p.decay.defined() && p.D > 1 && p.decay.extent(-1) == p.D;
     const Result shape = recurrence(p, widen(p));
-    const auto random_vector = [&](std::size_t n) { Vector x(n); for (double& y : x) y = random.normal(); return x; };
-    const Result weight{random_vector(shape.out.size()), random_vector(shape.sum.size()), random_vector(shape.final.size()), random_vector(shape.final_sum.size())};
+    const auto random_vector = [&](std::size_t n) {
+      Vector x(n);
+      for (double& y : x) y = random.normal();
+      return x;
+    };
+    const Result weight{random_vector(shape.out.size()), random_vector(shape.sum.size()), random_vector(shape.final.size()),
+                        random_vector(shape.final_sum.size())};
     const bool sums = !p.beta.defined();
     const auto loss = [&](const Wide& w) {
       const Result r = recurrence(p, w);
@@ -326,10 +340,11 @@ TEST(Scan, BackwardEqualsFiniteDifferences) {
     ScanCotangents given{out.view(), {}, final.view(), {}};
     if (sums) given.sum = sum.view(), given.final_sum = final_sum.view();
     const Shape decay_shape{p.B, p.N, p.H, p.channels ? p.D : 1};
-    const Tensor dq(DType::f32, p.q.shape()), dk(DType::f32, p.k.shape()), dv(DType::f32, p.v.shape()), ddecay(DType::f32, decay_shape), dbeta(DType::f32, tokens),
-        dinitial(DType::f32, state), dinitial_sum(DType::f32, key_state);
+    const Tensor dq(DType::f32, p.q.shape()), dk(DType::f32, p.k.shape()), dv(DType::f32, p.v.shape()), ddecay(DType::f32, decay_shape),
+        dbeta(DType::f32, tokens), dinitial(DType::f32, state), dinitial_sum(DType::f32, key_state);
     const ScanGradients into{dq.view(), dk.view(), dv.view(), ddecay.view(), dbeta.view(), dinitial.view(), dinitial_sum.view()};
-    scan_backward(p.q, p.k, p.v, p.with_views(), given, into, {.threads = 1 + i % 2, .isa = i % 3 && runs_here(Isa::avx512) ? Isa::avx512 : Isa::avx2});
+    scan_backward(p.q, p.k, p.v, p.with_views(), given, into,
+                  {.threads = 1 + i % 2, .isa = i % 3 && runs_here(Isa::avx512) ? Isa::avx512 : Isa::avx2});
 
     Wide w = widen(p);
     const auto check = [&](Vector& x, const Tensor& got, const char* what, std::int64_t together = 1) {
@@ -367,11 +382,16 @@ TEST(Scan, BackwardDoesNotDependOnTheChunks) {
     std::vector<Tensor> first;
     for (const std::int64_t chunk : {2, 48}) {
       p.options.chunk = chunk;
-      std::vector<Tensor> got{Tensor(DType::f32, p.q.shape()), Tensor(DType::f32, p.k.shape()), Tensor(DType::f32, p.v.shape()), Tensor(DType::f32, p.decay.shape())};
+      std::vector<Tensor> got{Tensor(DType::f32, p.q.shape()), Tensor(DType::f32, p.k.shape()), Tensor(DType::f32, p.v.shape()),
+                              Tensor(DType::f32, p.decay.shape())};
       ScanGradients into{got[0].view(), got[1].view(), got[2].view(), got[3].view(), {}, {}, {}};
       scan_backward(p.q, p.k, p.v, p.with_views(), {out.view(), {}, {}, {}}, into);
-      if (first.empty()) { first = got; continue; }
-      for (std::size_t i = 0; i < got.size(); ++i) expect_close(got[i], values(first[i], first[i].shape()), 2e-5, "gradient " + std::to_string(i));
+      if (first.empty()) {
+        first = got;
+        continue;
+      }
+      for (std::size_t i = 0; i < got.size(); ++i)
+        expect_close(got[i], values(first[i], first[i].shape()), 2e-5, "gradient " + std::to_string(i));
     }
   }
 }
@@ -457,7 +477,8 @@ TEST(Scan, RecurrenceAndRunningMaximum) {
 }
 
 TEST(Scan, RefusesWhatDoesNotFit) {
-  const Tensor q = Tensor::zeros(DType::f32, {1, 4, 2, 8}), v = Tensor::zeros(DType::f32, {1, 4, 2, 8}), out = Tensor::zeros(DType::f32, {1, 4, 2, 8});
+  const Tensor q = Tensor::zeros(DType::f32, {1, 4, 2, 8}), v = Tensor::zeros(DType::f32, {1, 4, 2, 8}),
+               out = Tensor::zeros(DType::f32, {1, 4, 2, 8});
   const auto message = [&](const ScanOptions& o, const ScanExtras& e = {}) -> std::string {
     try {
       scan(q, q, v, out, o, e);
@@ -466,7 +487,8 @@ TEST(Scan, RefusesWhatDoesNotFit) {
     }
     return "";
   };
-  const Tensor three = Tensor::zeros(DType::f32, {1, 4, 3}), beta = Tensor::zeros(DType::f32, {1, 4, 2}), wrong = Tensor::zeros(DType::f32, {1, 2, 8, 7});
+  const Tensor three = Tensor::zeros(DType::f32, {1, 4, 3}), beta = Tensor::zeros(DType::f32, {1, 4, 2}),
+               wrong = Tensor::zeros(DType::f32, {1, 2, 8, 7});
   ScanOptions o;
   o.chunk = 65;
   EXPECT_EQ(message(o), "chunk: expected 0 to 64, got 65");

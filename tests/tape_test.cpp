@@ -57,8 +57,9 @@ TEST(Tape, GradientsAccumulateAndCanBePlayedAgain) {
 TEST(Tape, AGradientCanBeDifferentiated) {
   const Ops ops(context);
   const Tensor x = leaf(Tensor::of({2}, {1}));
-  const Tensor slope = ops.gradient([&](const Ops& o, const std::vector<Tensor>& at) { return o.mul(o.square(at[0]), o.square(at[0])); }, {x})[0];
-  EXPECT_FLOAT_EQ(first(slope), 32);  // 4 x^3
+  const Tensor slope =
+      ops.gradient([&](const Ops& o, const std::vector<Tensor>& at) { return o.mul(o.square(at[0]), o.square(at[0])); }, {x})[0];
+  EXPECT_FLOAT_EQ(first(slope), 32);                                                                // 4 x^3
   EXPECT_FLOAT_EQ(first(gradients(Ops(context, false), {slope}, {ops.full({1}, 1)}, {x})[0]), 48);  // 12 x^2
   // Without an outer gradient nothing stays behind.
   const Tensor plain = Tensor::of({2}, {1});
@@ -84,7 +85,8 @@ std::vector<Tensor> two_derivatives(const Tensor& at, const F& f) {
   const Tensor start = leaf(at), x = ops.square(start), y = f(ops, x);
   const Tensor cotangent = ops.scale(ops.arange(0, y.count()).to(DType::f32), 0.01f).reshape(y.shape());
   const Tensor once = gradients(ops, {y}, {cotangent}, {start})[0];
-  return {once.with_origin(nullptr).dense(), gradients(Ops(context, false), {ops.sum(ops.square(once), {0, 1, 2, 3})}, {ops.full({}, 1)}, {start})[0].dense()};
+  return {once.with_origin(nullptr).dense(),
+          gradients(Ops(context, false), {ops.sum(ops.square(once), {0, 1, 2, 3})}, {ops.full({}, 1)}, {start})[0].dense()};
 }
 
 void expect_close(const std::vector<Tensor>& got, const std::vector<Tensor>& want) {
@@ -92,7 +94,8 @@ void expect_close(const std::vector<Tensor>& got, const std::vector<Tensor>& wan
     float largest = 0;
     for (std::int64_t i = 0; i < want[n].count(); ++i) largest = std::max(largest, std::abs(want[n].data<float>()[i]));
     EXPECT_GT(largest, 0.01f) << n;
-    for (std::int64_t i = 0; i < want[n].count(); ++i) EXPECT_NEAR(got[n].data<float>()[i], want[n].data<float>()[i], 1e-5f * largest) << n << " " << i;
+    for (std::int64_t i = 0; i < want[n].count(); ++i)
+      EXPECT_NEAR(got[n].data<float>()[i], want[n].data<float>()[i], 1e-5f * largest) << n << " " << i;
   }
 }
 
@@ -109,7 +112,8 @@ TEST(Tape, AttentionsDerivativesArePartial) {
     const ScoreTerms terms{bias.broadcast({1, 2, 4, 4}), {}, {}};
     AttendOptions options;
     options.causal = true;
-    const Attended got = plain ? ops.attend_plain(x, x, x, options, want_weights, terms) : ops.attend(x, x, x, options, want_weights, terms);
+    const Attended got =
+        plain ? ops.attend_plain(x, x, x, options, want_weights, terms) : ops.attend(x, x, x, options, want_weights, terms);
     return ops.concat({got.out, got.weights.permute({0, 2, 1, 3})}, 3);
   };
   const Tensor at = waves({1, 4, 2, 3});
@@ -139,7 +143,9 @@ TEST(Pool, ASecondCallAsksTheSystemForNothing) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "a sanitizer sees every block come and go";
 #endif
-  const Tensors qkv{{"q", Tensor::zeros(DType::f32, {1, 70, 2, 24})}, {"k", Tensor::zeros(DType::f32, {1, 90, 2, 24})}, {"v", Tensor::zeros(DType::f32, {1, 90, 2, 24})}};
+  const Tensors qkv{{"q", Tensor::zeros(DType::f32, {1, 70, 2, 24})},
+                    {"k", Tensor::zeros(DType::f32, {1, 90, 2, 24})},
+                    {"v", Tensor::zeros(DType::f32, {1, 90, 2, 24})}};
   run("qk-norm", qkv, {}, R"({"norm": "l2"})");
   const auto before = base::pool_count().asked;
   run("qk-norm", qkv, {}, R"({"norm": "l2"})");
@@ -152,7 +158,9 @@ TEST(Tape, WrongUseIsNamed) {
   EXPECT_THROW(gradients(ops, {y}, {ops.full({3}, 1)}, {x}), Error);
   EXPECT_THROW(gradients(ops, {y}, {}, {x}), Error);
   EXPECT_THROW(gradients(ops, {y}, {ops.full({2}, 1)}, {Tensor::of({1, 2}, {2})}), Error);
-  const Tensors qkv{{"q", Tensor::zeros(DType::f32, {1, 2, 1, 4})}, {"k", Tensor::zeros(DType::f32, {1, 2, 1, 4})}, {"v", Tensor::zeros(DType::f32, {1, 2, 1, 4})}};
+  const Tensors qkv{{"q", Tensor::zeros(DType::f32, {1, 2, 1, 4})},
+                    {"k", Tensor::zeros(DType::f32, {1, 2, 1, 4})},
+                    {"v", Tensor::zeros(DType::f32, {1, 2, 1, 4})}};
   EXPECT_THROW(record("exact", qkv, {}, {"in.nothing"}), Error);
   EXPECT_THROW(record("exact", qkv, {}, {"q"}), Error);
   EXPECT_THROW(record("exact", qkv, {}, {"in.q"}).gradients({{"weights", ops.full({1}, 1)}}), Error);

@@ -60,7 +60,11 @@ const Split splits[] = {
     {"llama3", {"a", "\r\n\r\n", "b", " \r\n", " c", "\t\n"}},
     {"llama3", {" ", " two", "  ", " x", "  "}},
     {"llama3", {"a", " ", "1", " b", " ", " ", "2", " c", "   "}},
-    {"llama3", {"a", "\xC2\xA0""b", "\xE3\x80\x80", " c", "\xE2\x80\xA8\xC2\x85"}},
+    {"llama3",
+     {"a",
+      "\xC2\xA0"
+      "b",
+      "\xE3\x80\x80", " c", "\xE2\x80\xA8\xC2\x85"}},
     {"llama3", {"\x1C\x1D", "a"}},
     {"llama3", {"e", "\xCC\x81", " n", "\xCC\x83\xCC\x83", "o"}},
     {"llama3", {"\xE6\xBC\xA2\xE5\xAD\x97\xE3\x81\x8B\xE3\x81\xAA", ",\xE6\xA8\x99\xE7\x82\xB9", "\xE3\x80\x82"}},
@@ -76,7 +80,11 @@ const Split splits[] = {
     {"qwen2", {"a", "\r\n\r\n", "b", " \r\n", " c", "\t\n"}},
     {"qwen2", {" ", " two", "  ", " x", "  "}},
     {"qwen2", {"a", " ", "1", " b", " ", " ", "2", " c", "   "}},
-    {"qwen2", {"a", "\xC2\xA0""b", "\xE3\x80\x80", " c", "\xE2\x80\xA8\xC2\x85"}},
+    {"qwen2",
+     {"a",
+      "\xC2\xA0"
+      "b",
+      "\xE3\x80\x80", " c", "\xE2\x80\xA8\xC2\x85"}},
     {"qwen2", {"\x1C\x1D", "a"}},
     {"qwen2", {"e", "\xCC\x81", " n", "\xCC\x83\xCC\x83", "o"}},
     {"qwen2", {"\xE6\xBC\xA2\xE5\xAD\x97\xE3\x81\x8B\xE3\x81\xAA", ",\xE6\xA8\x99\xE7\x82\xB9", "\xE3\x80\x82"}},
@@ -95,7 +103,11 @@ std::string random_bytes(std::mt19937& random, std::size_t size) {
 // Bytes, then "ab" 256, "abc" 257, "bc" 258, " a" 259, and two special tokens.
 heed::Vocabulary small() {
   heed::Vocabulary v = heed::byte_vocabulary();
-  for (const char* token : {"ab", "abc", "bc", "\xC4\xA0" "a", "<|end|>", "<|end|>>"}) v.tokens.push_back(token);
+  for (const char* token : {"ab", "abc", "bc",
+                            "\xC4\xA0"
+                            "a",
+                            "<|end|>", "<|end|>>"})
+    v.tokens.push_back(token);
   v.merges = {"a b", "ab c", "b c", "\xC4\xA0 a"};
   v.special.assign(v.tokens.size(), false);
   v.special[260] = v.special[261] = true;
@@ -170,7 +182,10 @@ TEST(Tokenizer, InvalidUtf8IsByteByByte) {
     EXPECT_FALSE(c.valid);
     EXPECT_EQ(c.length, 1);
   }
-  const auto words = heed::pre_tokenise("a\xFF\xFE" "b", "gpt2");
+  const auto words = heed::pre_tokenise(
+      "a\xFF\xFE"
+      "b",
+      "gpt2");
   EXPECT_EQ(words, (std::vector<std::string_view>{"a", "\xFF\xFE", "b"}));
 }
 

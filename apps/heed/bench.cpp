@@ -70,9 +70,12 @@ std::optional<std::int64_t> extent(const std::string& text, const std::map<std::
   std::int64_t product = 1;
   std::istringstream factors(text);
   for (std::string factor; std::getline(factors, factor, '*');) {
-    if (const auto found = at.find(factor); found != at.end()) product *= found->second;
-    else if (!factor.empty() && factor.size() < 10 && factor.find_first_not_of("0123456789") == std::string::npos) product *= std::stoll(factor);
-    else return std::nullopt;
+    if (const auto found = at.find(factor); found != at.end())
+      product *= found->second;
+    else if (!factor.empty() && factor.size() < 10 && factor.find_first_not_of("0123456789") == std::string::npos)
+      product *= std::stoll(factor);
+    else
+      return std::nullopt;
   }
   return product;
 }
@@ -146,7 +149,7 @@ json measure(const std::string& slug, const Request& r, const Context& context, 
     if (last_plan.empty()) last_plan = "ops; the tiles engine took no part";
   }
   const double work = 4.0 * double(B) * double(H) * double(N) * double(N) * double(D) * (r.causal ? 0.5 : 1);
-  return {{"slug", slug}, {"shape", {B, N, H, D}}, {"dtype", r.dtype}, {"causal", r.causal}, {"isa", name_of(context.isa)},
+  return {{"slug", slug},       {"shape", {B, N, H, D}},           {"dtype", r.dtype}, {"causal", r.causal}, {"isa", name_of(context.isa)},
           {"seconds", seconds}, {"gflops", work / seconds * 1e-9}, {"why", last_plan}};
 }
 
@@ -156,8 +159,9 @@ int bench(const Request& r) {
   Context context;
   context.threads = r.threads;
   if (!r.precision.empty())
-    context.precision = choose<Precision>("--precision", r.precision, {{"strict", Precision::strict}, {"split", Precision::split},
-                                                                       {"fast", Precision::fast}, {"int8", Precision::int8}});
+    context.precision = choose<Precision>(
+        "--precision", r.precision,
+        {{"strict", Precision::strict}, {"split", Precision::split}, {"fast", Precision::fast}, {"int8", Precision::int8}});
   json rows = json::array();
   for (const auto& slug : r.slugs.empty() ? std::vector<std::string>{"exact"} : r.slugs) {
     rows.push_back(measure(slug, r, context, shape, dtype));

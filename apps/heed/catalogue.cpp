@@ -18,7 +18,10 @@ int list(const std::string& family, bool as_json) {
   json rows = json::array();
   for (const auto& m : heed::list_mechanisms())
     if (family.empty() || m.family == family)
-      rows.push_back({{"slug", m.slug}, {"family", m.family}, {"kind", m.kind}, {"tier", m.tier},
+      rows.push_back({{"slug", m.slug},
+                      {"family", m.family},
+                      {"kind", m.kind},
+                      {"tier", m.tier},
                       {"paper", m.paper.empty() ? json(nullptr) : json(m.paper)}});
   if (as_json) {
     fmt::print("{}\n", rows.dump(2));
@@ -35,9 +38,12 @@ int run(const std::string& slug, const std::string& in, const std::string& out, 
   const auto file = heed::read_safetensors(in);
   heed::Tensors inputs, weights;
   for (const auto& [name, tensor] : file.tensors) {
-    if (name.rfind("in.", 0) == 0) inputs[name.substr(3)] = tensor;
-    else if (name.rfind("weight.", 0) == 0) weights[name.substr(7)] = tensor;
-    else if (name.find('.') == std::string::npos) inputs[name] = tensor;
+    if (name.rfind("in.", 0) == 0)
+      inputs[name.substr(3)] = tensor;
+    else if (name.rfind("weight.", 0) == 0)
+      weights[name.substr(7)] = tensor;
+    else if (name.find('.') == std::string::npos)
+      inputs[name] = tensor;
   }
   json params = json::object();
   if (const auto given = file.metadata.find("params"); given != file.metadata.end()) params = json::parse(given->second, nullptr, false);
@@ -59,7 +65,8 @@ int verify(const std::vector<std::string>& files, const heed::Context& context) 
   for (const auto& file : files) {
     try {
       for (const auto& e : heed::verify(file, context)) {
-        fmt::print("{} {} {}: absolute {:.3g}, relative {:.3g}\n", e.passed ? "ok  " : "FAIL", file, e.output, e.max_absolute, e.max_relative);
+        fmt::print("{} {} {}: absolute {:.3g}, relative {:.3g}\n", e.passed ? "ok  " : "FAIL", file, e.output, e.max_absolute,
+                   e.max_relative);
         passed = passed && e.passed;
       }
     } catch (const heed::Error& error) {
@@ -100,9 +107,8 @@ void add_catalogue(CLI::App& app, Action& action) {
   auto* info_command = app.add_subcommand("info", "what a mechanism takes and gives, as JSON");
   info_command->add_option("slug", o->slug)->required();
   info_command->add_option("-p", o->pairs, "name=value");
-  info_command->callback([=, &action] {
-    action = [=] { return fmt::print("{}\n", heed::describe_mechanism(o->slug, parse_pairs(o->pairs).dump())), 0; };
-  });
+  info_command->callback(
+      [=, &action] { action = [=] { return fmt::print("{}\n", heed::describe_mechanism(o->slug, parse_pairs(o->pairs).dump())), 0; }; });
 
   auto* run_command = app.add_subcommand("run", "run a mechanism on the tensors of a safetensors file");
   run_command->add_option("slug", o->slug)->required();

@@ -16,7 +16,7 @@ void add_catalogue(CLI::App& app, Action& action);  ///< list, info, run, verify
 void add_compare(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
-void add_generate(CLI::App& app, Action& action);   ///< generate, logits, score
+void add_generate(CLI::App& app, Action& action);  ///< generate, logits, score
 
 /// "name=value" pairs into a JSON object; a bare word is text. Throws Error for another form.
 nlohmann::json parse_pairs(const std::vector<std::string>& pairs);

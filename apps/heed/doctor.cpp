@@ -15,7 +15,11 @@ using nlohmann::json;
 
 json peaks_json(const heed::Doctor::Peaks& p) {
   const auto value = [](const std::optional<double>& v) { return v ? json(*v) : json(nullptr); };
-  return {{"f32_fma", value(p.f32_fma)}, {"bf16_vdp", value(p.bf16_vdp)}, {"bf16_amx", value(p.bf16_amx)}, {"int8", value(p.int8)}, {"read", value(p.read)}};
+  return {{"f32_fma", value(p.f32_fma)},
+          {"bf16_vdp", value(p.bf16_vdp)},
+          {"bf16_amx", value(p.bf16_amx)},
+          {"int8", value(p.int8)},
+          {"read", value(p.read)}};
 }
 
 int doctor(bool as_json) {
@@ -23,14 +27,22 @@ int doctor(bool as_json) {
   if (as_json) {
     json isas = json::object();
     for (const auto& [name, state] : d.isas) isas[name] = state;
-    fmt::print("{}\n", json{{"cpu", d.cpu}, {"isa", heed::name_of(d.isa)}, {"isas", isas}, {"threads", d.threads}, {"peaks", peaks_json(d.all)}, {"peaks_one_thread", peaks_json(d.one)}}.dump(2));
+    fmt::print("{}\n", json{{"cpu", d.cpu},
+                            {"isa", heed::name_of(d.isa)},
+                            {"isas", isas},
+                            {"threads", d.threads},
+                            {"peaks", peaks_json(d.all)},
+                            {"peaks_one_thread", peaks_json(d.one)}}
+                           .dump(2));
     return 0;
   }
   fmt::print("{}\ninstruction set {}, {} threads\n", d.cpu, heed::name_of(d.isa), d.threads);
   for (const auto& [name, state] : d.isas) fmt::print("  {:22} {}\n", name, state);
   const auto row = [](const char* name, const char* unit, std::optional<double> one, std::optional<double> all) {
-    if (one && all) fmt::print("  {:10} {:8.1f} {:8.1f} {}\n", name, *one, *all, unit);
-    else fmt::print("  {:10} {:>8} {:>8}\n", name, "-", "-");
+    if (one && all)
+      fmt::print("  {:10} {:8.1f} {:8.1f} {}\n", name, *one, *all, unit);
+    else
+      fmt::print("  {:10} {:>8} {:>8}\n", name, "-", "-");
   };
   fmt::print("peaks         1 thread      all\n");
   row("f32 FMA", "GFLOP/s", d.one.f32_fma, d.all.f32_fma);

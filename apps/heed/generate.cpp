@@ -53,7 +53,8 @@ int generate(const Options& o) {
   const auto ids = tokenizer.encode(o.text.empty() ? o.prompt : read_file(o.text), o.special);
   if (ids.empty()) fail("--prompt", "at least one token", "none");
   const auto need = std::int64_t(ids.size()) + o.tokens;
-  if (need > model.config().context) fail("--prompt and --tokens", "at most the model's " + std::to_string(model.config().context) + " tokens", std::to_string(need));
+  if (need > model.config().context)
+    fail("--prompt and --tokens", "at most the model's " + std::to_string(model.config().context) + " tokens", std::to_string(need));
   Session session(model, need, parse_way(o.with), o.context());
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
@@ -66,9 +67,12 @@ int generate(const Options& o) {
   const auto seconds = [](auto a, auto b) { return std::chrono::duration<double>(b - a).count(); };
   fmt::print("\n");
   if (o.timing)
-    fmt::print(stderr, "read {} tokens in {:.3f} s ({:.1f} tokens/s), wrote {} ({:.1f} tokens/s), {:.1f} MiB of keys and values, {:.1f} MiB of weights\n", ids.size(),
-               seconds(start, first), double(ids.size()) / seconds(start, first), written.size(),
-               double(written.size()) / seconds(first, Clock::now()), double(session.kv_bytes()) / 1048576, double(model.weight_bytes()) / 1048576);
+    fmt::print(
+        stderr,
+        "read {} tokens in {:.3f} s ({:.1f} tokens/s), wrote {} ({:.1f} tokens/s), {:.1f} MiB of keys and values, {:.1f} MiB of weights\n",
+        ids.size(), seconds(start, first), double(ids.size()) / seconds(start, first), written.size(),
+        double(written.size()) / seconds(first, Clock::now()), double(session.kv_bytes()) / 1048576,
+        double(model.weight_bytes()) / 1048576);
   return 0;
 }
 
@@ -87,7 +91,8 @@ std::vector<int> given_ids(const Options& o, const Model& model) {
   } else {
     ids = model.tokenizer().encode(read_file(o.text), o.special);
   }
-  if (o.context_tokens > std::int64_t(ids.size())) fail("--context", "at most the text's " + std::to_string(ids.size()) + " tokens", std::to_string(o.context_tokens));
+  if (o.context_tokens > std::int64_t(ids.size()))
+    fail("--context", "at most the text's " + std::to_string(ids.size()) + " tokens", std::to_string(o.context_tokens));
   if (o.context_tokens > 0) ids.resize(std::size_t(o.context_tokens));
   return ids;
 }
@@ -113,8 +118,13 @@ int score(const Options& o) {
   for (const float p : heed::score(session, ids)) nats -= p;
   const auto bytes = model.tokenizer().decode(ids).size();
   const double bits = nats / std::log(2.0) / double(bytes);
-  if (o.as_json) fmt::print("{}\n", nlohmann::json{{"tokens", ids.size()}, {"bytes", bytes}, {"nats", nats}, {"bits_per_byte", bits}, {"kv_bytes", session.kv_bytes()}}.dump());
-  else fmt::print("{} tokens, {} bytes, {:.4f} bits per byte\n", ids.size(), bytes, bits);
+  if (o.as_json)
+    fmt::print(
+        "{}\n",
+        nlohmann::json{{"tokens", ids.size()}, {"bytes", bytes}, {"nats", nats}, {"bits_per_byte", bits}, {"kv_bytes", session.kv_bytes()}}
+            .dump());
+  else
+    fmt::print("{} tokens, {} bytes, {:.4f} bits per byte\n", ids.size(), bytes, bits);
   return 0;
 }
 

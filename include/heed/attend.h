@@ -15,25 +15,25 @@ enum class Weighting : std::uint8_t { softmax, sigmoid, relu, softmax_plus_one }
 
 /// Which tiles of keys a tile of queries visits (block-sparse). Rows of `keep` are tiles of queries.
 struct BlockMask {
-  View keep;               ///< bool, broadcastable to (B, H, ceil(N/query_block), ceil(M/key_block))
+  View keep;  ///< bool, broadcastable to (B, H, ceil(N/query_block), ceil(M/key_block))
   std::int64_t query_block = 64, key_block = 64;
 };
 
 /// Each option combines with each, except: a sink, lse or row_max with sigmoid or relu, and a sink with softmax_plus_one.
 struct AttendOptions {
-  bool causal = false;                                  ///< query i stands at p = i + M - N and sees keys j <= p
-  std::int64_t window_left = -1, window_right = -1;     ///< p - left <= j <= p + right; -1: unlimited
-  std::int64_t first_keys = 0;                          ///< keys j < first_keys are seen whatever window_left says
-  std::int64_t dilation = 1;                            ///< keeps (p - j) % dilation == 0
-  std::optional<float> scale;                           ///< 1/sqrt(D)
-  float softcap = 0;                                    ///< s = softcap * tanh(s / softcap) before anything is added; 0: none
+  bool causal = false;                               ///< query i stands at p = i + M - N and sees keys j <= p
+  std::int64_t window_left = -1, window_right = -1;  ///< p - left <= j <= p + right; -1: unlimited
+  std::int64_t first_keys = 0;                       ///< keys j < first_keys are seen whatever window_left says
+  std::int64_t dilation = 1;                         ///< keeps (p - j) % dilation == 0
+  std::optional<float> scale;                        ///< 1/sqrt(D)
+  float softcap = 0;                                 ///< s = softcap * tanh(s / softcap) before anything is added; 0: none
   Weighting weighting = Weighting::softmax;
-  std::optional<View> bias;                             ///< f32, broadcastable to (B, H, N, M), added after the softcap
-  std::optional<View> mask;                             ///< bool, broadcastable to (B, H, N, M), true where a query may look
-  std::optional<View> alibi_slopes;                     ///< f32 (H): adds -slope * |p - j|
-  std::optional<View> sink;                             ///< f32 (H): one more logit, neither scaled nor capped
-  std::optional<View> key_lengths;                      ///< i64 (B): keys at and after it do not exist; p is counted from it
-  std::optional<View> query_lengths;                    ///< i64 (B): rows at and after it give zeros; p is counted from it
+  std::optional<View> bias;           ///< f32, broadcastable to (B, H, N, M), added after the softcap
+  std::optional<View> mask;           ///< bool, broadcastable to (B, H, N, M), true where a query may look
+  std::optional<View> alibi_slopes;   ///< f32 (H): adds -slope * |p - j|
+  std::optional<View> sink;           ///< f32 (H): one more logit, neither scaled nor capped
+  std::optional<View> key_lengths;    ///< i64 (B): keys at and after it do not exist; p is counted from it
+  std::optional<View> query_lengths;  ///< i64 (B): rows at and after it give zeros; p is counted from it
   std::optional<BlockMask> blocks;
 };
 
@@ -60,8 +60,8 @@ void attend_ragged(const View& q, const View& k, const View& v, const View& quer
 
 /// Where attend_backward() writes; each is computed only where given, and written whole. Of q's dtype or f32, no stride of 0.
 struct AttendGradients {
-  std::optional<View> q{}, k{}, v{};       ///< of their shapes
-  std::optional<View> bias{};              ///< of its own shape: summed over the axes it was stretched along
+  std::optional<View> q{}, k{}, v{};           ///< of their shapes
+  std::optional<View> bias{};                  ///< of its own shape: summed over the axes it was stretched along
   std::optional<View> alibi_slopes{}, sink{};  ///< (H)
 };
 

@@ -67,8 +67,8 @@ struct OutputError {
   bool passed = false;
 };
 
-/// Runs a case file (docs/case-files.md) and compares each output and each gradient ("grad.in.q"): |got - want| <= atol + rtol |want|; NaN fails; integer and
-/// bool outputs must be equal. Throws Error where the file or a name in it is wrong.
+/// Runs a case file (docs/case-files.md) and compares each output and each gradient ("grad.in.q"): |got - want| <= atol + rtol |want|; NaN
+/// fails; integer and bool outputs must be equal. Throws Error where the file or a name in it is wrong.
 std::vector<OutputError> verify(const std::string& path, const Context& context = {});
 
 }  // namespace v0

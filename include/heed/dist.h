@@ -13,7 +13,7 @@ namespace heed {
 inline namespace v0 {
 
 struct RingOptions {
-  std::int64_t causal_block = 0;  ///< query i sees keys j with j / block <= i / block; 1 is causal, 0 is all
+  std::int64_t causal_block = 0;   ///< query i sees keys j with j / block <= i / block; 1 is causal, 0 is all
   std::optional<Tensor> bias;      ///< f32 (B, 1, 1, n) of this process's tokens, added to the scores of its keys
   std::optional<Tensor> segments;  ///< i64 (B, n): a query sees the keys of its own segment
 };
@@ -35,10 +35,12 @@ struct RingGradients {
 
 /// Gradients of the sum over all processes of out * out_gradient: keys and values travel again, with the gradients they gather.
 RingGradients ring_attend_backward(MPI_Comm communicator, const Tensor& q, const Tensor& k, const Tensor& v, const RingAttended& forward,
-                                   const Tensor& out_gradient, std::int64_t tokens, const RingOptions& options = {}, const Context& context = {});
+                                   const Tensor& out_gradient, std::int64_t tokens, const RingOptions& options = {},
+                                   const Context& context = {});
 
 /// Ring self-attention (Li et al., 2021) in two passes, P dividing N; scores are scaled by D^-0.5. No lse.
-RingAttended ring_self_attend(MPI_Comm communicator, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t tokens, const Context& context = {});
+RingAttended ring_self_attend(MPI_Comm communicator, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t tokens,
+                              const Context& context = {});
 
 }  // namespace v0
 }  // namespace heed

@@ -16,12 +16,21 @@ inline namespace v0 {
 ///   Q4_K 256: d, m, 12 bytes of 8 6-bit scales and mins, 128 nibbles | Q5_K 256: same, 32 bytes of high bits before them
 ///   Q6_K 256: 128 low nibbles, 64 bytes of high pairs, 16 i8 scales, d
 enum class GgmlType : std::uint32_t {
-  F32 = 0, F16 = 1, Q4_0 = 2, Q4_1 = 3, Q5_0 = 6, Q5_1 = 7, Q8_0 = 8, Q4_K = 12, Q5_K = 13, Q6_K = 14, BF16 = 30
+  F32 = 0,
+  F16 = 1,
+  Q4_0 = 2,
+  Q4_1 = 3,
+  Q5_0 = 6,
+  Q5_1 = 7,
+  Q8_0 = 8,
+  Q4_K = 12,
+  Q5_K = 13,
+  Q6_K = 14,
+  BF16 = 30
 };
 
-using GgufValue = std::variant<bool, std::int64_t, std::uint64_t, double, std::string, std::vector<bool>,
-                               std::vector<std::int64_t>, std::vector<std::uint64_t>, std::vector<double>,
-                               std::vector<std::string>>;
+using GgufValue = std::variant<bool, std::int64_t, std::uint64_t, double, std::string, std::vector<bool>, std::vector<std::int64_t>,
+                               std::vector<std::uint64_t>, std::vector<double>, std::vector<std::string>>;
 
 struct GgufTensor {
   std::string name;

@@ -18,12 +18,12 @@ inline namespace v0 {
 
 /// The numbers of a model's config, under one set of names.
 struct ModelConfig {
-  std::string architecture;            ///< "llama", "mistral" or "qwen2"
+  std::string architecture;  ///< "llama", "mistral" or "qwen2"
   std::int64_t layers = 0, width = 0, heads = 0, kv_heads = 0, head_width = 0, inner = 0, vocabulary = 0;
-  std::int64_t context = 0;            ///< the most tokens it reads
-  std::int64_t window = 0;             ///< keys a query sees, itself among them; 0: all before it
+  std::int64_t context = 0;  ///< the most tokens it reads
+  std::int64_t window = 0;   ///< keys a query sees, itself among them; 0: all before it
   double norm_epsilon = 0, rope_base = 0;
-  std::string rope_scaling = "none";   ///< "none", "linear", "dynamic", "llama3" or "yarn"
+  std::string rope_scaling = "none";  ///< "none", "linear", "dynamic", "llama3" or "yarn"
 };
 
 /// Weights, config and tokenizer. Copies share them; any number of sessions may read one model at a time.

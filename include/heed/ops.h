@@ -58,17 +58,17 @@ enum class Resample : std::uint8_t { nearest, nearest_exact, linear, cubic };  /
 struct ConvOptions {
   std::vector<std::int64_t> stride{1}, padding{0}, dilation{1};
   std::int64_t groups = 1;
-  bool transposed = false;                          ///< the gradient of conv with respect to its input, as an op
-  std::vector<std::int64_t> output_padding{0};      ///< of a transposed one: rows more at the end
-  PadMode padding_mode = PadMode::zeros;            ///< not of a transposed one
-  bool causal = false;                              ///< one spatial axis: pads (kernel - 1) dilation in front, nothing behind
+  bool transposed = false;                      ///< the gradient of conv with respect to its input, as an op
+  std::vector<std::int64_t> output_padding{0};  ///< of a transposed one: rows more at the end
+  PadMode padding_mode = PadMode::zeros;        ///< not of a transposed one
+  bool causal = false;                          ///< one spatial axis: pads (kernel - 1) dilation in front, nothing behind
 };
 
 struct PoolOptions {
-  std::vector<std::int64_t> kernel, stride{};       ///< no stride: the kernel
+  std::vector<std::int64_t> kernel, stride{};  ///< no stride: the kernel
   std::vector<std::int64_t> padding{0}, dilation{1};
-  bool ceil = false;                                ///< a last window may reach over the end
-  bool count_padding = true;                        ///< averages divide by the padded window's size
+  bool ceil = false;          ///< a last window may reach over the end
+  bool count_padding = true;  ///< averages divide by the padded window's size
 };
 
 /// Every method checks dtypes and shapes, throws Error, and writes only into new storage. A result may share the storage
@@ -90,7 +90,8 @@ class Ops {
   std::vector<Tensor> gradient(const std::function<Tensor(const Ops&, const std::vector<Tensor>&)>& f, const std::vector<Tensor>& at) const;
   /// For an op's last line: its result, which remembers `derivative` where an input has an origin. What the derivative captures
   /// is what is kept; `keeps` also keeps the outputs, for Pull::output().
-  Tensor record(const char* op, Tensor out, std::initializer_list<const Tensor*> inputs, const Derivative& derivative, bool keeps = false) const;
+  Tensor record(const char* op, Tensor out, std::initializer_list<const Tensor*> inputs, const Derivative& derivative,
+                bool keeps = false) const;
   void record(const char* op, std::initializer_list<Tensor*> outs, const std::vector<const Tensor*>& inputs, const Derivative& derivative,
               bool keeps = false) const;
   /// Whether record() would; an op may then keep more.
@@ -167,9 +168,9 @@ class Ops {
   // Maps: x[B, C, *spatial] with 1 to 3 spatial axes.
   /// weight[O, C/groups, *kernel], bias[O] -> [B, O, *out]; transposed: weight[C, O/groups, *kernel].
   Tensor conv(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& options = {}) const;
-  Tensor max_pool(const Tensor& x, const PoolOptions& options) const;   ///< the gradient goes to the first of equals
+  Tensor max_pool(const Tensor& x, const PoolOptions& options) const;  ///< the gradient goes to the first of equals
   Tensor average_pool(const Tensor& x, const PoolOptions& options) const;
-  Tensor lse_pool(const Tensor& x, const PoolOptions& options) const;   ///< log-sum-exp of each window, padding left out
+  Tensor lse_pool(const Tensor& x, const PoolOptions& options) const;  ///< log-sum-exp of each window, padding left out
   /// Window i of n over an axis of E: floor(i E / n) up to ceil((i + 1) E / n). One size for all axes or one each.
   Tensor adaptive_max_pool(const Tensor& x, const std::vector<std::int64_t>& size) const;
   Tensor adaptive_average_pool(const Tensor& x, const std::vector<std::int64_t>& size) const;
@@ -226,8 +227,8 @@ class Ops {
   Tensor full(const Shape& shape, float value) const;
 
   // Words over sequences (src/ops/sequence.cpp).
-  Tensor argmin(const Tensor& x, int axis, bool keepdim = false) const;                              ///< the first of equals
-  std::pair<Tensor, Tensor> sort(const Tensor& x, int axis, bool descending = false) const;          ///< stable; values and indices
+  Tensor argmin(const Tensor& x, int axis, bool keepdim = false) const;                      ///< the first of equals
+  std::pair<Tensor, Tensor> sort(const Tensor& x, int axis, bool descending = false) const;  ///< stable; values and indices
   Tensor cumprod(const Tensor& x, int axis) const;
   Tensor flip(const Tensor& x, const std::vector<int>& axes) const;
   Tensor roll(const Tensor& x, int axis, std::int64_t places) const;  ///< out[(i + places) mod n] = x[i]
@@ -240,8 +241,8 @@ class Ops {
   /// numpy's notation, "bnhd,bmhd->bhnm": any number of operands, "..." for leading axes that they share; every operand has a letter
   /// once, and letters have one extent. Without "->" the letters that occur once, in alphabetic order.
   Tensor einsum(const std::string& equation, const std::vector<Tensor>& operands) const;
-  Tensor outer(const Tensor& a, const Tensor& b) const;  ///< a[..., m], b[..., n]: [..., m, n]
-  Tensor norm(const Tensor& x, int axis, bool keepdim = false) const;  ///< Euclidean; no gradient where it is 0
+  Tensor outer(const Tensor& a, const Tensor& b) const;                          ///< a[..., m], b[..., n]: [..., m, n]
+  Tensor norm(const Tensor& x, int axis, bool keepdim = false) const;            ///< Euclidean; no gradient where it is 0
   Tensor l2_normalise(const Tensor& x, int axis, float epsilon = 1e-12f) const;  ///< x / max(norm, epsilon)
   Tensor cosine_similarity(const Tensor& a, const Tensor& b, int axis, float epsilon = 1e-8f) const;  ///< each norm at least epsilon
   /// x with a[..., n, n] x = b[..., n, m], leading axes broadcast: elimination with pivots in f64. A singular a gives no finite numbers.
@@ -299,12 +300,15 @@ class Ops {
   Tensor segment_softmax(const Tensor& x, const Tensor& segment, std::int64_t segments) const;
 
   /// The scan engine. The options' own tensors stay empty: they are `terms` here.
-  Scanned scan(const Tensor& q, const Tensor& k, const Tensor& v, const ScanTerms& terms = {}, const ScanOptions& options = {}, unsigned extras = 0) const;
+  Scanned scan(const Tensor& q, const Tensor& k, const Tensor& v, const ScanTerms& terms = {}, const ScanOptions& options = {},
+               unsigned extras = 0) const;
   /// The same in smaller ops, token by token: the oracle of its value and its gradient.
-  Scanned scan_plain(const Tensor& q, const Tensor& k, const Tensor& v, const ScanTerms& terms = {}, const ScanOptions& options = {}, unsigned extras = 0) const;
+  Scanned scan_plain(const Tensor& q, const Tensor& k, const Tensor& v, const ScanTerms& terms = {}, const ScanOptions& options = {},
+                     unsigned extras = 0) const;
   /// x_t = a_t x_{t-1} + b_t along an axis, from x = 0, or from its end; a broadcasts to b.
   Tensor recurrence(const Tensor& a, const Tensor& b, int axis, bool reverse = false) const;
-  Tensor cummax(const Tensor& x, int axis) const;  ///< the largest of the elements up to and with each; of equals the first has the gradient
+  Tensor cummax(const Tensor& x,
+                int axis) const;  ///< the largest of the elements up to and with each; of equals the first has the gradient
 
  private:
   const Context& context_;

@@ -17,14 +17,14 @@ enum class Direction : std::uint8_t { forward, reverse, both };
 /// Every option combines with each other.
 struct ScanOptions {
   float scale = 1;
-  std::optional<View> decay;        ///< f32 natural logarithms g, broadcastable to (B, N, H, D); -inf forgets, above 0 grows
-  std::optional<View> beta;         ///< f32, broadcastable to (B, N, H): the delta rule
-  std::optional<View> initial;      ///< f32 (B, H, D, E): the state before the first token; zeros
-  std::optional<View> initial_sum;  ///< f32 (B, H, D): the same for the sum of the keys; zeros
-  std::optional<View> lengths;      ///< i64 (B): tokens at and after it do not exist and give zeros
+  std::optional<View> decay;                 ///< f32 natural logarithms g, broadcastable to (B, N, H, D); -inf forgets, above 0 grows
+  std::optional<View> beta;                  ///< f32, broadcastable to (B, N, H): the delta rule
+  std::optional<View> initial;               ///< f32 (B, H, D, E): the state before the first token; zeros
+  std::optional<View> initial_sum;           ///< f32 (B, H, D): the same for the sum of the keys; zeros
+  std::optional<View> lengths;               ///< i64 (B): tokens at and after it do not exist and give zeros
   Direction direction = Direction::forward;  ///< reverse: from the last token to the first. States belong to the forward pass of both
-  bool exclusive = false;           ///< out_t without its own k_t u_t^T (its decay counts)
-  std::int64_t chunk = 0;           ///< tokens computed as one block of products, at most 64; 1: token by token; 0: chosen
+  bool exclusive = false;                    ///< out_t without its own k_t u_t^T (its decay counts)
+  std::int64_t chunk = 0;                    ///< tokens computed as one block of products, at most 64; 1: token by token; 0: chosen
 };
 
 /// Outputs computed only where given. All f32, any strides.
@@ -50,10 +50,10 @@ struct ScanCotangents {
 
 /// Where gradients go; all f32, overwritten, any strides.
 struct ScanGradients {
-  std::optional<View> q, k, v;      ///< shapes of q, k, v
-  std::optional<View> decay;        ///< (B, N, H, D) where the last extent of the decay is D, else (B, N, H, 1): not summed over stretched axes
-  std::optional<View> beta;         ///< (B, N, H)
-  std::optional<View> initial;      ///< (B, H, D, E)
+  std::optional<View> q, k, v;  ///< shapes of q, k, v
+  std::optional<View> decay;    ///< (B, N, H, D) where the last extent of the decay is D, else (B, N, H, 1): not summed over stretched axes
+  std::optional<View> beta;     ///< (B, N, H)
+  std::optional<View> initial;  ///< (B, H, D, E)
   std::optional<View> initial_sum;  ///< (B, H, D)
 };
 

@@ -62,7 +62,10 @@ class Pull {
   /// An output that the op kept.
   Tensor output(int place = 0) const { return origin_->kept[std::size_t(place)].with_origin(records_ ? origin_ : nullptr, place); }
   bool wants(int input) const { return std::size_t(input) < origin_->inputs.size() && origin_->inputs[std::size_t(input)].origin; }
-  Pull& recording(bool on) { records_ = on; return *this; }
+  Pull& recording(bool on) {
+    records_ = on;
+    return *this;
+  }
 
  private:
   const std::shared_ptr<const Origin>& origin_;

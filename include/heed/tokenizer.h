@@ -12,11 +12,11 @@ inline namespace v0 {
 
 /// What a model's file says of its tokenizer.
 struct Vocabulary {
-  std::vector<std::string> tokens;      ///< by id, in GPT-2's byte-to-unicode spelling
-  std::vector<std::string> merges;      ///< "a b", the first to be merged first
-  std::vector<bool> special;            ///< by id: a control token such as <|im_start|>; may be empty
-  std::string pre_tokeniser = "gpt2";   ///< "gpt2", "smollm", "llama-bpe", "llama3" or "qwen2"
-  int bos = -1, eos = -1;               ///< -1: none
+  std::vector<std::string> tokens;     ///< by id, in GPT-2's byte-to-unicode spelling
+  std::vector<std::string> merges;     ///< "a b", the first to be merged first
+  std::vector<bool> special;           ///< by id: a control token such as <|im_start|>; may be empty
+  std::string pre_tokeniser = "gpt2";  ///< "gpt2", "smollm", "llama-bpe", "llama3" or "qwen2"
+  int bos = -1, eos = -1;              ///< -1: none
 };
 
 /// 256 tokens, one a byte, id = byte; no merges. For tests and models of bytes.

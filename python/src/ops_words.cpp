@@ -25,11 +25,13 @@ void bind_words(nb::module_& m) {
   bind(m, "complex_mul(a, b, conjugate_a=False)", &Ops::complex_mul, "The product of complex numbers, a last axis of 2.");
   bind(m, "dct(x, axis, orthonormal=True)", &Ops::dct, "The cosine transform of type II.");
   bind(m, "idct(x, axis, orthonormal=True)", &Ops::idct, "The inverse of dct.");
-  bind(m, "gru_cell(x, h, input, hidden, input_bias=None, hidden_bias=None)", &Ops::gru_cell, "The next h[B, H] of x[B, I]; rows of the weights r, z, n.");
+  bind(m, "gru_cell(x, h, input, hidden, input_bias=None, hidden_bias=None)", &Ops::gru_cell,
+       "The next h[B, H] of x[B, I]; rows of the weights r, z, n.");
   bind(m, "lstm_cell(x, h, c, input, hidden, input_bias=None, hidden_bias=None)", &Ops::lstm_cell,
        "The next (h, c) of x[B, I]; rows of the weights i, f, g, o.");
   bind(m, "gru(x, h, input, hidden, input_bias=None, hidden_bias=None, reverse=False)", &Ops::gru, "Every h[B, N, H] of x[B, N, I].");
-  bind(m, "lstm(x, h, c, input, hidden, input_bias=None, hidden_bias=None, reverse=False)", &Ops::lstm, "Every h[B, N, H] of x[B, N, I], and the last c.");
+  bind(m, "lstm(x, h, c, input, hidden, input_bias=None, hidden_bias=None, reverse=False)", &Ops::lstm,
+       "Every h[B, N, H] of x[B, N, I], and the last c.");
   bind(m, "uniform(shape, draw_seed, stream=0)", &Ops::uniform, "Draws in [0, 1), a function of (draw_seed, stream).");
   bind(m, "normal(shape, draw_seed, stream=0)", &Ops::normal, "Draws of mean 0 and deviation 1.");
   bind(m, "gumbel(shape, draw_seed, stream=0)", &Ops::gumbel, "Draws of -log(-log(u)).");

@@ -16,7 +16,8 @@ void bind_select(nb::module_& m);
 void bind_words(nb::module_& m);
 
 inline void bind_all_ops(nb::module_& m) {
-  for (auto* group : {bind_elementwise, bind_lists, bind_maps, bind_norm, bind_products, bind_reduce, bind_scan, bind_select, bind_words}) group(m);
+  for (auto* group : {bind_elementwise, bind_lists, bind_maps, bind_norm, bind_products, bind_reduce, bind_scan, bind_select, bind_words})
+    group(m);
 }
 
 }  // namespace heed::python

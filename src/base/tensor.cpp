@@ -16,23 +16,37 @@ inline namespace v0 {
 
 std::size_t size_of(DType dtype) {
   switch (dtype) {
-    case DType::f32: case DType::i32: return 4;
-    case DType::bf16: case DType::f16: return 2;
-    case DType::i64: return 8;
-    case DType::u8: case DType::boolean: return 1;
+    case DType::f32:
+    case DType::i32:
+      return 4;
+    case DType::bf16:
+    case DType::f16:
+      return 2;
+    case DType::i64:
+      return 8;
+    case DType::u8:
+    case DType::boolean:
+      return 1;
   }
   return 0;
 }
 
 const char* name_of(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "f32";
-    case DType::bf16: return "bf16";
-    case DType::f16: return "f16";
-    case DType::i64: return "i64";
-    case DType::i32: return "i32";
-    case DType::u8: return "u8";
-    case DType::boolean: return "bool";
+    case DType::f32:
+      return "f32";
+    case DType::bf16:
+      return "bf16";
+    case DType::f16:
+      return "f16";
+    case DType::i64:
+      return "i64";
+    case DType::i32:
+      return "i32";
+    case DType::u8:
+      return "u8";
+    case DType::boolean:
+      return "bool";
   }
   return "?";
 }
@@ -92,7 +106,8 @@ Tensor Tensor::zeros(DType dtype, const Shape& shape) {
 }
 
 Tensor Tensor::of(const std::vector<float>& values, const Shape& shape) {
-  if (std::int64_t(values.size()) != shape.count()) fail("values", std::to_string(shape.count()) + " values", std::to_string(values.size()));
+  if (std::int64_t(values.size()) != shape.count())
+    fail("values", std::to_string(shape.count()) + " values", std::to_string(values.size()));
   Tensor tensor(DType::f32, shape);
   if (!values.empty()) std::memcpy(tensor.view_.data, values.data(), values.size() * sizeof(float));
   return tensor;
@@ -132,25 +147,46 @@ void each(const View& view, Visit visit) {
 
 double load(const void* data, DType dtype, std::int64_t i) {
   switch (dtype) {
-    case DType::f32: return static_cast<const float*>(data)[i];
-    case DType::bf16: return base::from_bf16(static_cast<const std::uint16_t*>(data)[i]);
-    case DType::f16: return base::from_f16(static_cast<const std::uint16_t*>(data)[i]);
-    case DType::i64: return double(static_cast<const std::int64_t*>(data)[i]);
-    case DType::i32: return static_cast<const std::int32_t*>(data)[i];
-    case DType::u8: case DType::boolean: return static_cast<const std::uint8_t*>(data)[i];
+    case DType::f32:
+      return static_cast<const float*>(data)[i];
+    case DType::bf16:
+      return base::from_bf16(static_cast<const std::uint16_t*>(data)[i]);
+    case DType::f16:
+      return base::from_f16(static_cast<const std::uint16_t*>(data)[i]);
+    case DType::i64:
+      return double(static_cast<const std::int64_t*>(data)[i]);
+    case DType::i32:
+      return static_cast<const std::int32_t*>(data)[i];
+    case DType::u8:
+    case DType::boolean:
+      return static_cast<const std::uint8_t*>(data)[i];
   }
   return 0;
 }
 
 void store(void* data, DType dtype, std::int64_t i, double value) {
   switch (dtype) {
-    case DType::f32: static_cast<float*>(data)[i] = float(value); break;
-    case DType::bf16: static_cast<std::uint16_t*>(data)[i] = base::to_bf16(float(value)); break;
-    case DType::f16: static_cast<std::uint16_t*>(data)[i] = base::to_f16(float(value)); break;
-    case DType::i64: static_cast<std::int64_t*>(data)[i] = std::int64_t(value); break;
-    case DType::i32: static_cast<std::int32_t*>(data)[i] = std::int32_t(value); break;
-    case DType::u8: static_cast<std::uint8_t*>(data)[i] = std::uint8_t(value); break;
-    case DType::boolean: static_cast<std::uint8_t*>(data)[i] = value != 0; break;
+    case DType::f32:
+      static_cast<float*>(data)[i] = float(value);
+      break;
+    case DType::bf16:
+      static_cast<std::uint16_t*>(data)[i] = base::to_bf16(float(value));
+      break;
+    case DType::f16:
+      static_cast<std::uint16_t*>(data)[i] = base::to_f16(float(value));
+      break;
+    case DType::i64:
+      static_cast<std::int64_t*>(data)[i] = std::int64_t(value);
+      break;
+    case DType::i32:
+      static_cast<std::int32_t*>(data)[i] = std::int32_t(value);
+      break;
+    case DType::u8:
+      static_cast<std::uint8_t*>(data)[i] = std::uint8_t(value);
+      break;
+    case DType::boolean:
+      static_cast<std::uint8_t*>(data)[i] = value != 0;
+      break;
   }
 }
 
@@ -209,7 +245,9 @@ Tensor stepped(const Tensor& from, Tensor to, ViewStep step) {
 
 }  // namespace
 
-const View& Tensor::reached() const { fail("tensor", "ops alone to compute with what a gradient is wanted of, or no_gradient()", "access to its memory"); }
+const View& Tensor::reached() const {
+  fail("tensor", "ops alone to compute with what a gradient is wanted of, or no_gradient()", "access to its memory");
+}
 
 Tensor Tensor::with_origin(std::shared_ptr<const Origin> origin, int place) const {
   Tensor result(view_, owner_);
@@ -256,8 +294,10 @@ Tensor Tensor::broadcast(const Shape& target) const {
   const int lead = target.rank() - rank();
   bool fits = lead >= 0;
   for (int i = 0; fits && i < rank(); ++i) {
-    if (extent(i) == target[i + lead]) strides[std::size_t(i + lead)] = stride(i);
-    else fits = extent(i) == 1;
+    if (extent(i) == target[i + lead])
+      strides[std::size_t(i + lead)] = stride(i);
+    else
+      fits = extent(i) == 1;
   }
   if (!fits) fail("tensor", "a shape that broadcasts to " + target.text(), shape().text());
   return stepped(*this, {with_shape(view_, target.vector(), strides), owner_}, {ViewStep::Kind::broadcast, {}, 0, 0, {}});
@@ -267,10 +307,18 @@ Tensor Tensor::dense() const {
   if (view_.contiguous()) return *this;
   Tensor result(dtype(), shape());
   switch (size_of(dtype())) {
-    case 1: copy_elements<std::uint8_t>(view_, result.view_.data); break;
-    case 2: copy_elements<std::uint16_t>(view_, result.view_.data); break;
-    case 4: copy_elements<std::uint32_t>(view_, result.view_.data); break;
-    default: copy_elements<std::uint64_t>(view_, result.view_.data); break;
+    case 1:
+      copy_elements<std::uint8_t>(view_, result.view_.data);
+      break;
+    case 2:
+      copy_elements<std::uint16_t>(view_, result.view_.data);
+      break;
+    case 4:
+      copy_elements<std::uint32_t>(view_, result.view_.data);
+      break;
+    default:
+      copy_elements<std::uint64_t>(view_, result.view_.data);
+      break;
   }
   return stepped(*this, result, {ViewStep::Kind::reshape, {}, 0, 0, {}});
 }
@@ -286,9 +334,7 @@ Tensor Tensor::to(DType target) const {
   if (target == dtype()) return dense();
   Tensor result(target, shape());
   std::int64_t n = 0;
-  each(view_, [&](std::int64_t offset) {
-    store(result.view_.data, target, n++, load(view_.data, dtype(), offset));
-  });
+  each(view_, [&](std::int64_t offset) { store(result.view_.data, target, n++, load(view_.data, dtype(), offset)); });
   if (target != DType::f32 && target != DType::bf16 && target != DType::f16) return result;
   return stepped(*this, result, {ViewStep::Kind::reshape, {}, 0, 0, {}});
 }

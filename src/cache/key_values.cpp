@@ -13,9 +13,12 @@ constexpr std::int64_t rows_a_task = 64;
 
 /// n dense floats as dtype.
 void convert(const kernel::RowTable& loops, const float* from, std::int64_t n, DType dtype, std::byte* to) {
-  if (dtype == DType::f32) std::memcpy(to, from, std::size_t(n) * sizeof(float));
-  else if (dtype == DType::f16) loops.to_f16(from, n, reinterpret_cast<std::uint16_t*>(to));
-  else loops.to_bf16(from, n, reinterpret_cast<std::uint16_t*>(to));
+  if (dtype == DType::f32)
+    std::memcpy(to, from, std::size_t(n) * sizeof(float));
+  else if (dtype == DType::f16)
+    loops.to_f16(from, n, reinterpret_cast<std::uint16_t*>(to));
+  else
+    loops.to_bf16(from, n, reinterpret_cast<std::uint16_t*>(to));
 }
 
 void copy_rows(const Tensor& from, const Tensor& to, std::int64_t at, const Context& context) {
@@ -60,7 +63,8 @@ void KeyValues::append(const Tensor& k, const Tensor& v, const Context& context)
 }
 
 void KeyValues::erase(std::int64_t from, std::int64_t count) {
-  if (from < 0 || count < 0 || from > size_ - count) fail("erase", "tokens that are held", std::to_string(from) + " + " + std::to_string(count));
+  if (from < 0 || count < 0 || from > size_ - count)
+    fail("erase", "tokens that are held", std::to_string(from) + " + " + std::to_string(count));
   for (const Tensor* rows : {&keys_, &values_}) {
     const auto line = rows->extent(2) * std::int64_t(size_of(rows->dtype()));
     for (std::int64_t h = 0; h < rows->extent(0); ++h) {

@@ -39,8 +39,10 @@ class MpiRing : public schedule::Ring {
       received_.push_back(Tensor(sent_[i].dtype(), coming[0][i]));
       requests_.resize(requests_.size() + 2);
       checked(MPI_Irecv(received_[i].data<void>(), bytes(received_[i]), MPI_BYTE, (rank_ + size_ - 1) % size_, int(i), communicator_,
-                        &requests_[requests_.size() - 2]), "MPI_Irecv");
-      checked(MPI_Isend(sent_[i].data<void>(), bytes(sent_[i]), MPI_BYTE, (rank_ + 1) % size_, int(i), communicator_, &requests_.back()), "MPI_Isend");
+                        &requests_[requests_.size() - 2]),
+              "MPI_Irecv");
+      checked(MPI_Isend(sent_[i].data<void>(), bytes(sent_[i]), MPI_BYTE, (rank_ + 1) % size_, int(i), communicator_, &requests_.back()),
+              "MPI_Isend");
     }
   }
   std::vector<Block> wait() override {
@@ -62,11 +64,13 @@ class MpiRing : public schedule::Ring {
   std::vector<MPI_Request> requests_;
 };
 
-schedule::RankTensors local_tensors(const MpiRing& ring, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t tokens, const RingOptions& o) {
+schedule::RankTensors local_tensors(const MpiRing& ring, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t tokens,
+                                    const RingOptions& o) {
   const auto span = schedule::span_of(ring.here()[0], ring.ranks(), tokens);
   for (const auto& [name, tensor] : {std::pair{"q", &q}, {"k", &k}, {"v", &v}}) {
     if (!tensor->defined() || tensor->rank() != 4 || tensor->extent(1) != span.count || tensor->dtype() != DType::f32)
-      fail(name, "f32 (B, " + std::to_string(span.count) + ", heads, width), this process's tokens", tensor->defined() ? tensor->shape().text() : "none");
+      fail(name, "f32 (B, " + std::to_string(span.count) + ", heads, width), this process's tokens",
+           tensor->defined() ? tensor->shape().text() : "none");
     if (tensor->extent(0) != q.extent(0)) fail(name, "batch " + std::to_string(q.extent(0)), tensor->shape().text());
   }
   if (o.causal_block < 0) fail("options.causal_block", "0 or more", std::to_string(o.causal_block));
@@ -79,10 +83,11 @@ schedule::RankTensors local_tensors(const MpiRing& ring, const Tensor& q, const 
 
 }  // namespace
 
-RingAttended ring_attend(MPI_Comm communicator, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t tokens, const RingOptions& options,
-                         const Context& context) {
+RingAttended ring_attend(MPI_Comm communicator, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t tokens,
+                         const RingOptions& options, const Context& context) {
   MpiRing ring(communicator);
-  const auto result = schedule::ring_attention(Ops(context, false), ring, {local_tensors(ring, q, k, v, tokens, options)}, tokens, options.causal_block)[0];
+  const auto result =
+      schedule::ring_attention(Ops(context, false), ring, {local_tensors(ring, q, k, v, tokens, options)}, tokens, options.causal_block)[0];
   return {result.sum.out, result.sum.lse, result.values_sent * std::int64_t(sizeof(float))};
 }
 
@@ -107,7 +112,8 @@ RingGradients ring_attend_backward(MPI_Comm communicator, const Tensor& q, const
       if (mask.defined()) o.mask = mask.view();
       if (own.bias.defined()) o.bias = block[4].view();
       const Tensor dq(DType::f32, q.shape()), dk(DType::f32, block[0].shape()), dv(DType::f32, block[1].shape());
-      attend_backward(q, block[0], block[1], forward.out, forward.lse, out_gradient, {.q = dq.view(), .k = dk.view(), .v = dv.view()}, o, context);
+      attend_backward(q, block[0], block[1], forward.out, forward.lse, out_gradient, {.q = dq.view(), .k = dk.view(), .v = dv.view()}, o,
+                      context);
       of_q = ops.add(of_q, dq);
       block[2] = ops.add(block[2], dk), block[3] = ops.add(block[3], dv);
     }
@@ -119,11 +125,13 @@ RingGradients ring_attend_backward(MPI_Comm communicator, const Tensor& q, const
   return {of_q, block[2], block[3]};
 }
 
-RingAttended ring_self_attend(MPI_Comm communicator, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t tokens, const Context& context) {
+RingAttended ring_self_attend(MPI_Comm communicator, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t tokens,
+                              const Context& context) {
   MpiRing ring(communicator);
   if (tokens % ring.ranks()) fail("tokens", "a multiple of " + std::to_string(ring.ranks()), std::to_string(tokens));
   const auto own = local_tensors(ring, q, k, v, tokens, {});
-  const auto result = schedule::ring_self_attention(Ops(context, false), ring, {own}, {Tensor()}, tokens, 1 / std::sqrt(float(q.extent(3))))[0];
+  const auto result =
+      schedule::ring_self_attention(Ops(context, false), ring, {own}, {Tensor()}, tokens, 1 / std::sqrt(float(q.extent(3))))[0];
   return {result.out, {}, result.values_sent * std::int64_t(sizeof(float))};
 }
 

@@ -29,16 +29,14 @@ struct Job {
   std::int64_t row(std::int64_t b, std::int64_t h, std::int64_t i) const { return (b * call.H + h) * call.N + i; }
 };
 
-
-
 void want_float(const char* name, const View& view, const Shape& shape, DType dtype) {
   if (view.dtype != DType::f32 && view.dtype != dtype) fail(name, std::string(name_of(dtype)) + " or f32", name_of(view.dtype));
   if (!(view.shape == shape)) fail(name, shape.text(), view.shape.text());
   if (view.count() > 0 && view.data == nullptr) fail(name, "memory", "a null pointer");
 }
 
-Job check_backward(const View& q, const View& k, const View& v, const View& out, const View& lse, const View& dout, const AttendGradients& to,
-                   const AttendOptions& options, Context context) {
+Job check_backward(const View& q, const View& k, const View& v, const View& out, const View& lse, const View& dout,
+                   const AttendGradients& to, const AttendOptions& options, Context context) {
   context.precision = Precision::strict;
   Job job;
   Call& c = job.call;
@@ -62,7 +60,8 @@ Job check_backward(const View& q, const View& k, const View& v, const View& out,
     if (!given) fail(name, "that option to be given", "none");
   };
   if (to.bias) need("gradients.bias", options.bias.has_value()), gradient("gradients.bias", to.bias, options.bias->shape);
-  if (to.alibi_slopes) need("gradients.alibi_slopes", options.alibi_slopes.has_value()), gradient("gradients.alibi_slopes", to.alibi_slopes, {c.H});
+  if (to.alibi_slopes)
+    need("gradients.alibi_slopes", options.alibi_slopes.has_value()), gradient("gradients.alibi_slopes", to.alibi_slopes, {c.H});
   if (to.sink) need("gradients.sink", options.sink.has_value()), gradient("gradients.sink", to.sink, {c.H});
 
   job.batches = c.B, job.groups = c.G;
@@ -94,10 +93,26 @@ void to_values(const float* from, std::int64_t ld, std::int64_t n, std::int64_t 
 class Worker {
  public:
   explicit Worker(Job& job)
-      : job_(job), c_(job.call), D_(job.D()), E_(job.E()), rows_(c_), scores_(block_rows * score_stride), capped_(block_rows * score_stride),
-        p_turned_(c_.keys * turned_stride), g_turned_(c_.keys * turned_stride), row_keys_(c_.keys * D_), row_values_(c_.keys * E_),
-        keys_(c_.keys * c_.D), key_values_(c_.keys * D_), values_(c_.keys * c_.E), dout_(block_rows * E_), dout_values_(block_rows * E_),
-        query_values_(block_rows * D_), dk_(c_.keys * D_), dv_(c_.keys * E_), totals_(2 * block_rows) {}
+      : job_(job),
+        c_(job.call),
+        D_(job.D()),
+        E_(job.E()),
+        rows_(c_),
+        scores_(block_rows * score_stride),
+        capped_(block_rows * score_stride),
+        p_turned_(c_.keys * turned_stride),
+        g_turned_(c_.keys * turned_stride),
+        row_keys_(c_.keys * D_),
+        row_values_(c_.keys * E_),
+        keys_(c_.keys * c_.D),
+        key_values_(c_.keys * D_),
+        values_(c_.keys * c_.E),
+        dout_(block_rows * E_),
+        dout_values_(block_rows * E_),
+        query_values_(block_rows * D_),
+        dk_(c_.keys * D_),
+        dv_(c_.keys * E_),
+        totals_(2 * block_rows) {}
 
   void run(std::int64_t task) {
     const std::int64_t owner = task / job_.strips, strip = task % job_.strips, tiles = c_.tiles();
@@ -158,7 +173,8 @@ class Worker {
       totals_.get()[2 * r] = 0;
       totals_.get()[2 * r + 1] = 1;
       if (!c_.softmax) continue;
-      const float lse = static_cast<const float*>(job_.lse.data)[b * job_.lse.strides[0] + h * job_.lse.strides[1] + (first + r) * job_.lse.strides[2]];
+      const float lse =
+          static_cast<const float*>(job_.lse.data)[b * job_.lse.strides[0] + h * job_.lse.strides[1] + (first + r) * job_.lse.strides[2]];
       totals_.get()[2 * r] = lse == -infinity ? 0.0f : lse * log2e;
     }
     if (!rows_.weights(tile, keys_.get(), totals_.get())) return;
@@ -208,7 +224,8 @@ class Worker {
     if (c_.options.softcap > 0) c_.table->softcap_back(capped_.get() + r * score_stride + from, g + from, n, c_.options.softcap);
   }
 
-  void products(std::int64_t b, std::int64_t h, std::int64_t first, std::int64_t size, std::int64_t padded, int columns, std::int64_t strip) {
+  void products(std::int64_t b, std::int64_t h, std::int64_t first, std::int64_t size, std::int64_t padded, int columns,
+                std::int64_t strip) {
     const int group = c_.products->group, groups = int((size + group - 1) / group);
     for (std::int64_t r = 0; r < padded; r += 16) {
       c_.table->turn(rows_.weights_of(int(r)), score_stride, columns, p_turned_.get() + r, turned_stride);
@@ -228,8 +245,7 @@ class Worker {
     value(g_turned_.get(), turned_stride, query_values_.get(), padded * 16, dk_.get(), D_, columns, int(D_ / 16), from, to);
     if (!job_.to.q) return;
     float* dq = job_.dq.get() + (strip * c_.B * c_.H * c_.N + job_.row(b, h, first)) * D_;
-    value(scores_.get(), score_stride, key_values_.get(), c_.keys * 16, dq, D_, int(size), int(D_ / 16), rows_.first(),
-          rows_.last());
+    value(scores_.get(), score_stride, key_values_.get(), c_.keys * 16, dq, D_, int(size), int(D_ / 16), rows_.first(), rows_.last());
   }
 
   Job& job_;
@@ -237,8 +253,8 @@ class Worker {
   const std::int64_t D_, E_;
   std::int64_t begin_ = 0;
   Rows rows_;
-  Buffer scores_, capped_, p_turned_, g_turned_, row_keys_, row_values_, keys_, key_values_, values_, dout_, dout_values_, query_values_, dk_, dv_,
-      totals_;
+  Buffer scores_, capped_, p_turned_, g_turned_, row_keys_, row_values_, keys_, key_values_, values_, dout_, dout_values_, query_values_,
+      dk_, dv_, totals_;
 };
 
 void fill_delta(Job& job) {

@@ -94,7 +94,10 @@ void choose(Call& c) {
     fail("context.precision", "strict or fast: split and int8 are not built yet", precision == Precision::split ? "split" : "int8");
   const bool fast = precision == Precision::fast || (precision == Precision::automatic && c.q.dtype != DType::f32);
   const kernel::Products* pairs = kernel::pairs_of(c.context.isa);
-  c.products = !fast ? c.table->strict : pairs != nullptr && c.q.dtype != DType::f16 ? pairs : c.q.dtype == DType::f32 ? c.table->strict : c.table->brief;
+  c.products = !fast                                         ? c.table->strict
+               : pairs != nullptr && c.q.dtype != DType::f16 ? pairs
+               : c.q.dtype == DType::f32                     ? c.table->strict
+                                                             : c.table->brief;
   if (c.N * c.share <= direct_rows && (c.D == 1 || c.k.strides[3] == 1) && (c.E == 1 || c.v.strides[3] == 1)) {
     c.direct = !c.extras.column_sums && !c.extras.weights;
     if (c.direct) c.products = c.table->strict;

@@ -98,8 +98,10 @@ Matrix::Matrix(const GgufTensor& weight, const std::shared_ptr<const void>&, int
     fail(weight.name, std::to_string(row * std::size_t(outputs_)) + " bytes", std::to_string(weight.bytes));
   const auto* from = reinterpret_cast<const std::uint8_t*>(weight.data);
   fill(threads, [&](std::int64_t i, std::uint8_t* to) {
-    if (product::is_quantised(layout)) repack(weight.type, from + std::size_t(i) * row, inputs_, int(i % panel), to);
-    else repack_floats(layout, from + std::size_t(i) * row, inputs_, int(i % panel), to);
+    if (product::is_quantised(layout))
+      repack(weight.type, from + std::size_t(i) * row, inputs_, int(i % panel), to);
+    else
+      repack_floats(layout, from + std::size_t(i) * row, inputs_, int(i % panel), to);
   });
 }
 
@@ -111,8 +113,10 @@ void Matrix::row(std::int64_t i, float* to) const {
   for (std::int64_t p = 0; p < inputs_; p += 64) {
     const std::int64_t here = std::min<std::int64_t>(64, inputs_ - p);
     const float* from = part;
-    if (expand) expand(w, inputs_, p, here, part);
-    else from = reinterpret_cast<const float*>(w) + p * panel;
+    if (expand)
+      expand(w, inputs_, p, here, part);
+    else
+      from = reinterpret_cast<const float*>(w) + p * panel;
     for (std::int64_t e = 0; e < here; ++e) to[p + e] = from[e * panel + i % panel];
   }
 }
@@ -139,7 +143,8 @@ void Matrix::multiply(const Context& context, Activations& x, float* y, std::int
       const std::int64_t here = std::min(product::depth, k - p);
       const float* b = reinterpret_cast<const float*>(w) + p * panel;
       if (!whole && n <= few_rows) {
-        loops.thin[int(layout_)]({from + i * ld + p, ld, 1, product::most_rows * ld}, n, w, panel_, inputs_, p, here, columns, to, ldy, p > 0);
+        loops.thin[int(layout_)]({from + i * ld + p, ld, 1, product::most_rows * ld}, n, w, panel_, inputs_, p, here, columns, to, ldy,
+                                 p > 0);
         continue;
       }
       std::int64_t apart = panel_ / 4;
@@ -149,14 +154,16 @@ void Matrix::multiply(const Context& context, Activations& x, float* y, std::int
         for (std::int64_t c = 0; c < columns; c += panel) expand(w + c / panel * panel_, inputs_, p, here, wide + c * here);
         b = wide;
       }
-      (pairs ? loops.bf16 : loops.f32)({from + i * ld + p, ld, 1, product::most_rows * ld}, b, panel, apart, here, n, columns, to, ldy, p > 0);
+      (pairs ? loops.bf16 : loops.f32)({from + i * ld + p, ld, 1, product::most_rows * ld}, b, panel, apart, here, n, columns, to, ldy,
+                                       p > 0);
     }
   };
   const std::int64_t strips = (outputs_ + task_columns - 1) / task_columns;
-  base::parallel(threads_for(context, x.n_ * outputs_ * inputs_), strips * ((x.n_ + task_rows - 1) / task_rows), [&](std::int64_t index, int) {
-    const std::int64_t i = index / strips * task_rows, j = index % strips * task_columns;
-    task(i, std::min(task_rows, x.n_ - i), j, std::min(task_columns, outputs_ - j));
-  });
+  base::parallel(threads_for(context, x.n_ * outputs_ * inputs_), strips * ((x.n_ + task_rows - 1) / task_rows),
+                 [&](std::int64_t index, int) {
+                   const std::int64_t i = index / strips * task_rows, j = index % strips * task_columns;
+                   task(i, std::min(task_rows, x.n_ - i), j, std::min(task_columns, outputs_ - j));
+                 });
 }
 
 }  // namespace heed::engine

@@ -59,8 +59,10 @@ bool pack_values(const Call& call, std::int64_t first, std::int64_t count, float
     const float* row = scratch;
     if (j < count) {
       const std::int64_t offset = first + j * s[1];
-      if (in_place) row = static_cast<const float*>(call.v.data) + offset;
-      else read_row(*call.table, call.v, offset, s[3], call.E, scratch);
+      if (in_place)
+        row = static_cast<const float*>(call.v.data) + offset;
+      else
+        read_row(*call.table, call.v, offset, s[3], call.E, scratch);
       if (!call.table->finite(row, width)) {
         finite = false;
         if (in_place) std::memcpy(scratch, row, std::size_t(width) * sizeof(float));
@@ -95,8 +97,10 @@ bool pack_value_pairs(const Call& call, std::int64_t first, std::int64_t count, 
         continue;
       }
       const std::int64_t offset = first + (j + i) * s[1];
-      if (in_place) rows[i] = static_cast<const Half*>(call.v.data) + offset;
-      else read_pairs(*call.table, call.v, offset, s[3], call.E, row);
+      if (in_place)
+        rows[i] = static_cast<const Half*>(call.v.data) + offset;
+      else
+        read_pairs(*call.table, call.v, offset, s[3], call.E, row);
       if (finite(rows[i], width)) continue;
       all_finite = false;
       if (in_place) std::memcpy(row, rows[i], std::size_t(width) * sizeof(Half));

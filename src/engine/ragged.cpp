@@ -51,8 +51,11 @@ void attend_ragged(const View& q, const View& k, const View& v, const View& quer
   for (const auto& [name, view] : tensors)
     if (view->rank() != 3) fail(name, "rank 3 (tokens, heads, width)", view->shape.text());
   if (lse && lse->rank() != 2) fail("lse", "[H, T]", lse->shape.text());
-  const std::pair<const char*, bool> refused[] = {{"bias", options.bias.has_value()}, {"mask", options.mask.has_value()},
-      {"key_lengths", options.key_lengths.has_value()}, {"query_lengths", options.query_lengths.has_value()}, {"blocks", options.blocks.has_value()}};
+  const std::pair<const char*, bool> refused[] = {{"bias", options.bias.has_value()},
+                                                  {"mask", options.mask.has_value()},
+                                                  {"key_lengths", options.key_lengths.has_value()},
+                                                  {"query_lengths", options.query_lengths.has_value()},
+                                                  {"blocks", options.blocks.has_value()}};
   for (const auto& [name, given] : refused)
     if (given) fail(name, "none for ragged sequences", "a view");
   const auto queries = offsets_of("query_offsets", query_offsets, q.extent(0)), keys = offsets_of("key_offsets", key_offsets, k.extent(0));
@@ -63,13 +66,18 @@ void attend_ragged(const View& q, const View& k, const View& v, const View& quer
     return extras;
   };
   const View whole = rows_of(out, 0, out.extent(0));
-  check(rows_of(q, 0, q.extent(0)), rows_of(k, 0, k.extent(0)), rows_of(v, 0, v.extent(0)), &whole, options, extras_of(0, q.extent(0)), context);
+  check(rows_of(q, 0, q.extent(0)), rows_of(k, 0, k.extent(0)), rows_of(v, 0, v.extent(0)), &whole, options, extras_of(0, q.extent(0)),
+        context);
   const auto sequence = [&](std::int64_t b) {
-    const std::int64_t i = queries[std::size_t(b)], i_end = queries[std::size_t(b) + 1], j = keys[std::size_t(b)], j_end = keys[std::size_t(b) + 1];
-    if (i < i_end) attend(rows_of(q, i, i_end), rows_of(k, j, j_end), rows_of(v, j, j_end), rows_of(out, i, i_end), options, extras_of(i, i_end), context);
+    const std::int64_t i = queries[std::size_t(b)], i_end = queries[std::size_t(b) + 1], j = keys[std::size_t(b)],
+                       j_end = keys[std::size_t(b) + 1];
+    if (i < i_end)
+      attend(rows_of(q, i, i_end), rows_of(k, j, j_end), rows_of(v, j, j_end), rows_of(out, i, i_end), options, extras_of(i, i_end),
+             context);
   };
   const auto count = std::int64_t(queries.size()) - 1;
-  if (count >= 4 * base::thread_count(context.threads)) return base::parallel(context.threads, count, [&](std::int64_t b, int) { sequence(b); });
+  if (count >= 4 * base::thread_count(context.threads))
+    return base::parallel(context.threads, count, [&](std::int64_t b, int) { sequence(b); });
   for (std::int64_t b = 0; b < count; ++b) sequence(b);
 }
 

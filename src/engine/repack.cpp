@@ -64,20 +64,26 @@ Group group_of(GgmlType type, const Byte* row, std::int64_t at) {
   const Byte* block = row + at * 32 / block_channels(type) * block_bytes(type);
   Group g;
   switch (type) {
-    case GgmlType::Q4_0: return simple(block, false, false);
-    case GgmlType::Q4_1: return simple(block, true, false);
+    case GgmlType::Q4_0:
+      return simple(block, false, false);
+    case GgmlType::Q4_1:
+      return simple(block, true, false);
     case GgmlType::Q5_0:
       g = simple(block, false, true);
       for (std::int8_t& code : g.code) code = std::int8_t(code - 16);
       return g;
-    case GgmlType::Q5_1: return simple(block, true, true);
+    case GgmlType::Q5_1:
+      return simple(block, true, true);
     case GgmlType::Q8_0:
       g.scale[0] = half(block);
       std::memcpy(g.code, block + 2, 32);
       return g;
-    case GgmlType::Q4_K: return k_group(block, int(at % 8), false);
-    case GgmlType::Q5_K: return k_group(block, int(at % 8), true);
-    default: return k6_group(block, int(at % 8));
+    case GgmlType::Q4_K:
+      return k_group(block, int(at % 8), false);
+    case GgmlType::Q5_K:
+      return k_group(block, int(at % 8), true);
+    default:
+      return k6_group(block, int(at % 8));
   }
 }
 
@@ -85,17 +91,27 @@ Group group_of(GgmlType type, const Byte* row, std::int64_t at) {
 
 Layout layout_of(GgmlType type) {
   switch (type) {
-    case GgmlType::F32: return Layout::f32;
-    case GgmlType::F16: return Layout::f16;
-    case GgmlType::BF16: return Layout::bf16;
-    case GgmlType::Q4_0: return Layout::q4;
-    case GgmlType::Q4_1: return Layout::q4_min;
-    case GgmlType::Q4_K: return Layout::q4_wide;
+    case GgmlType::F32:
+      return Layout::f32;
+    case GgmlType::F16:
+      return Layout::f16;
+    case GgmlType::BF16:
+      return Layout::bf16;
+    case GgmlType::Q4_0:
+      return Layout::q4;
+    case GgmlType::Q4_1:
+      return Layout::q4_min;
+    case GgmlType::Q4_K:
+      return Layout::q4_wide;
     case GgmlType::Q5_0:
-    case GgmlType::Q8_0: return Layout::q8;
-    case GgmlType::Q5_1: return Layout::q8_min;
-    case GgmlType::Q5_K: return Layout::q8_wide;
-    case GgmlType::Q6_K: return Layout::q8_half;
+    case GgmlType::Q8_0:
+      return Layout::q8;
+    case GgmlType::Q5_1:
+      return Layout::q8_min;
+    case GgmlType::Q5_K:
+      return Layout::q8_wide;
+    case GgmlType::Q6_K:
+      return Layout::q8_half;
   }
   fail("type", "a known ggml type", std::to_string(std::uint32_t(type)));
 }
@@ -106,17 +122,27 @@ std::int64_t block_channels(GgmlType type) {
 
 std::int64_t block_bytes(GgmlType type) {
   switch (type) {
-    case GgmlType::F32: return 4;
+    case GgmlType::F32:
+      return 4;
     case GgmlType::F16:
-    case GgmlType::BF16: return 2;
-    case GgmlType::Q4_0: return 18;
-    case GgmlType::Q4_1: return 20;
-    case GgmlType::Q5_0: return 22;
-    case GgmlType::Q5_1: return 24;
-    case GgmlType::Q8_0: return 34;
-    case GgmlType::Q4_K: return 144;
-    case GgmlType::Q5_K: return 176;
-    case GgmlType::Q6_K: return 210;
+    case GgmlType::BF16:
+      return 2;
+    case GgmlType::Q4_0:
+      return 18;
+    case GgmlType::Q4_1:
+      return 20;
+    case GgmlType::Q5_0:
+      return 22;
+    case GgmlType::Q5_1:
+      return 24;
+    case GgmlType::Q8_0:
+      return 34;
+    case GgmlType::Q4_K:
+      return 144;
+    case GgmlType::Q5_K:
+      return 176;
+    case GgmlType::Q6_K:
+      return 210;
   }
   fail("type", "a known ggml type", std::to_string(std::uint32_t(type)));
 }
@@ -136,7 +162,8 @@ void repack(GgmlType type, const Byte* row, std::int64_t k, int column, Byte* to
       word[0] = form.bits == 8 ? word[0] ^ 0x80808080u : word[0] | word[1] << 4;  // codes + 128, or channels 4 to 7 above 0 to 3
       std::memcpy(codes, word, 4);
     }
-    for (int i = 0; i < split; ++i) std::memcpy(scales + ((at * split + i) * panel + column) * form.scale, &g.scale[i], std::size_t(form.scale));
+    for (int i = 0; i < split; ++i)
+      std::memcpy(scales + ((at * split + i) * panel + column) * form.scale, &g.scale[i], std::size_t(form.scale));
     if (form.min) std::memcpy(minima + (at * panel + column) * form.scale, &g.min, std::size_t(form.scale));
   }
 }

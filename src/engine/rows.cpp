@@ -115,7 +115,8 @@ bool Rows::ranges(std::int64_t tile) {
     last_[g] = first < last ? up(last, unit) : 0;
     end_[g] = first < last ? up(last, grain) : 0;
     even_[g] = call_.plain;
-    for (int r = begin; r < end; ++r) even_[g] &= span_[r].head == 0 && !span_[r].holes && span_[r].from == first_[g] && span_[r].to == last_[g];
+    for (int r = begin; r < end; ++r)
+      even_[g] &= span_[r].head == 0 && !span_[r].holes && span_[r].from == first_[g] && span_[r].to == last_[g];
     any |= first < last;
   }
   return any;
@@ -247,7 +248,8 @@ void Rows::repair(std::int64_t tile, std::int64_t g) {
     for (std::int64_t e = 0; e < call_.E; ++e) {
       if (std::isfinite(value[std::size_t(e)])) continue;
       for (int r = 0; r < size_; ++r)
-        if (j >= first_of(r) && j < last_of(r) && weight_at(r, j) != 0) out_.get()[r * width_ + e] += weight_at(r, j) * value[std::size_t(e)];
+        if (j >= first_of(r) && j < last_of(r) && weight_at(r, j) != 0)
+          out_.get()[r * width_ + e] += weight_at(r, j) * value[std::size_t(e)];
     }
   }
 }
@@ -255,8 +257,8 @@ void Rows::repair(std::int64_t tile, std::int64_t g) {
 void Rows::visit(std::int64_t tile, const float* k, const float* v, bool finite) {
   if (!scores(tile, k)) return;
   weigh();
-  call_.products->value(scores_.get(), score_stride, v, call_.value_panel_words(), out_.get(), width_, size_, int(call_.value_panels()), first_,
-                        end_);
+  call_.products->value(scores_.get(), score_stride, v, call_.value_panel_words(), out_.get(), width_, size_, int(call_.value_panels()),
+                        first_, end_);
   if (!finite) repair(tile, row_[0].h / call_.share);
 }
 
@@ -266,15 +268,17 @@ void Rows::visit_direct(std::int64_t tile, std::int64_t g) {
     return static_cast<const char*>(view.data) +
            (b_ * view.strides[0] + tile * call_.keys * view.strides[1] + g * view.strides[2]) * std::int64_t(size_of(view.dtype));
   };
-  const auto stored = call_.k.dtype == DType::f32 ? kernel::Stored::f32 : call_.k.dtype == DType::bf16 ? kernel::Stored::bf16 : kernel::Stored::f16;
+  const auto stored = call_.k.dtype == DType::f32    ? kernel::Stored::f32
+                      : call_.k.dtype == DType::bf16 ? kernel::Stored::bf16
+                                                     : kernel::Stored::f16;
   const std::int64_t count = std::min(call_.keys, call_.key_lengths[std::size_t(b_)] - tile * call_.keys);
   int first = int(call_.keys), last = 0;  // of all rows
   for (int g6 = 0; g6 * call_.products->group < size_; ++g6)
     if (first_[g6] < last_[g6]) first = std::min(first, first_[g6]), last = std::max(last, int(std::min<std::int64_t>(end_[g6], count)));
   for (auto& even : even_) even = false;
   const std::int64_t size = std::int64_t(size_of(call_.k.dtype)), n = last - first;
-  call_.table->direct_score(queries_.get(), depth_, place(call_.k) + first * call_.k.strides[1] * size, stored, call_.k.strides[1], call_.D, n,
-                            scores_.get() + first, score_stride, size_);
+  call_.table->direct_score(queries_.get(), depth_, place(call_.k) + first * call_.k.strides[1] * size, stored, call_.k.strides[1], call_.D,
+                            n, scores_.get() + first, score_stride, size_);
   mask_scores(tile);
   weigh();
   for (int r = 0; r < size_; ++r) {  // columns of the other rows weigh nothing

@@ -87,7 +87,7 @@ class Rows {
   Columns span_[tile_rows];
   float reference_[tile_rows];
   int first_[tile_groups], last_[tile_groups], end_[tile_groups];  ///< of a group: columns with weights; end: the last one any row sees
-  bool even_[tile_groups];                                        ///< all rows see all columns of the range
+  bool even_[tile_groups];                                         ///< all rows see all columns of the range
   Buffer queries_, scores_, out_, scratch_;
   Buffer max_, tile_max_, sums_;  ///< 16 lanes a row; maxima of scores before `factor`
 };

@@ -36,8 +36,14 @@ void step(Walk& walk, const float* from, std::int64_t from_row, float* to, std::
 class Forward {
  public:
   Forward(const ScanCall& call, const Outputs& outputs, std::int64_t first, std::int64_t last, std::int64_t heads)
-      : call_(call), outputs_(outputs), walk_(call, first, last, call.sum && last == call.E), size_(walk_.depth * walk_.width),
-        states_(heads * size_), carries_(heads * walk_.depth), o_(walk_.rows * walk_.width), places_(std::size_t(heads)) {}
+      : call_(call),
+        outputs_(outputs),
+        walk_(call, first, last, call.sum && last == call.E),
+        size_(walk_.depth * walk_.width),
+        states_(heads * size_),
+        carries_(heads * walk_.depth),
+        o_(walk_.rows * walk_.width),
+        places_(std::size_t(heads)) {}
 
   bool computes(std::int64_t first, std::int64_t last) const { return walk_.first == first && walk_.first + walk_.columns == last; }
 
@@ -67,9 +73,12 @@ class Forward {
     for (std::int64_t h = first_head_; h < last_head_; ++h) {
       turn(h);
       places_[std::size_t(h - first_head_)] = 0;
-      if (first && length == 1) decode(exclusive);
-      else if (first) read_state(walk_, call_.options.initial, call_.options.initial_sum, state(h));
-      else std::memset(state(h), 0, std::size_t(size_) * sizeof(float));
+      if (first && length == 1)
+        decode(exclusive);
+      else if (first)
+        read_state(walk_, call_.options.initial, call_.options.initial_sum, state(h));
+      else
+        std::memset(state(h), 0, std::size_t(size_) * sizeof(float));
     }
     if (first && length == 1) return;
     for (std::int64_t end = 0; end < length;) {
@@ -135,13 +144,17 @@ class Forward {
   void write(std::int64_t t, float* o, bool first) {
     const View& out = outputs_.out;
     const std::int64_t to = at(out, walk_.b, t, walk_.h) + walk_.first * out.strides[3];
-    float* sum = outputs_.extras.sum && walk_.sum ? static_cast<float*>(outputs_.extras.sum->data) + at(*outputs_.extras.sum, walk_.b, t, walk_.h) : nullptr;
+    float* sum = outputs_.extras.sum && walk_.sum
+                     ? static_cast<float*>(outputs_.extras.sum->data) + at(*outputs_.extras.sum, walk_.b, t, walk_.h)
+                     : nullptr;
     if (!first) {
       for (std::int64_t e = 0; e < walk_.columns; ++e) o[e] += static_cast<const float*>(out.data)[to + e * out.strides[3]];
       if (sum) o[walk_.columns] += *sum;
     }
-    if (out.dtype == DType::f32 && out.strides[3] == 1) std::memcpy(static_cast<float*>(out.data) + to, o, std::size_t(walk_.columns) * sizeof(float));
-    else write_row(out, to, out.strides[3], walk_.columns, o);
+    if (out.dtype == DType::f32 && out.strides[3] == 1)
+      std::memcpy(static_cast<float*>(out.data) + to, o, std::size_t(walk_.columns) * sizeof(float));
+    else
+      write_row(out, to, out.strides[3], walk_.columns, o);
     if (sum) *sum = o[walk_.columns];
   }
 

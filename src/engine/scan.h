@@ -26,8 +26,8 @@ struct ScanCall {
   const kernel::Table* table = nullptr;
   const kernel::ScanTable* loops = nullptr;
   std::int64_t B = 0, N = 0, H = 0, G = 0, D = 0, E = 0, share = 1;  ///< share: query heads that read one key head
-  bool decays = false, channels = false, delta = false;  ///< channels: a decay for each channel of the keys
-  bool sum = false;                                      ///< a column of ones after the values: its state is the sum of the keys
+  bool decays = false, channels = false, delta = false;              ///< channels: a decay for each channel of the keys
+  bool sum = false;  ///< a column of ones after the values: its state is the sum of the keys
   int chunk = scan_chunk;
   Plane decay, beta;
   std::vector<std::int64_t> lengths;
@@ -51,7 +51,8 @@ class Walk {
   void turn(std::int64_t h, float* carry);
   /// Reads a chunk of at most `most` tokens that begins with the s-th.
   void load(std::int64_t s, int most);
-  /// Asks for the rows of some tokens to come, token by token as they lie: the rows of one head are too far apart for the processor to foresee.
+  /// Asks for the rows of some tokens to come, token by token as they lie: the rows of one head are too far apart for the processor to
+  /// foresee.
   void foresee(std::int64_t from, std::int64_t to, std::int64_t first_head, std::int64_t last_head) const;
   /// The next token's place in the walk; the chunk's growth is carried.
   std::int64_t advance();
@@ -68,7 +69,8 @@ class Walk {
   void absorb(float* state) const;
 
   const ScanCall& call;
-  const std::int64_t first, columns, width, depth, stride, rows;  ///< columns that hold values, all of them padded; of a key; of scores; of a chunk's buffers
+  const std::int64_t first, columns, width, depth, stride,
+      rows;  ///< columns that hold values, all of them padded; of a key; of scores; of a chunk's buffers
   const bool sum;
   std::int64_t b = 0, h = 0, place = 0;
   int count = 0;

@@ -13,7 +13,8 @@ namespace {
 constexpr int section = 64;  ///< chunks between checkpoints of the state
 constexpr int group = 6;
 
-void add_row(const ScanCall& call, const std::optional<View>& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from) {
+void add_row(const ScanCall& call, const std::optional<View>& view, std::int64_t offset, std::int64_t stride, std::int64_t n,
+             const float* from) {
   if (!view) return;
   float* to = static_cast<float*>(view->data) + offset;
   if (stride == 1) return call.loops->add_scaled(from, 1.0f, n, to);
@@ -23,9 +24,32 @@ void add_row(const ScanCall& call, const std::optional<View>& view, std::int64_t
 class Backward {
  public:
   Backward(const ScanCall& call, const ScanCotangents& given, const ScanGradients& into)
-      : call_(call), given_(given), into_(into), walk_(call, 0, call.E, call.sum), W(walk_.width), P(walk_.depth), C(walk_.stride),
-        state_(P * W), grad_(P * W), saved_(section * P * W), state_t_(P * W), grad_t_(P * W), u_t_(C * W), bracket_(C * W), out_(C * W), du_(C * W),
-        score_(C * C), solver_(C * C), dscore_(C * C), dq_(C * P), dk_(C * P), dback_(C * P), row_(P), sum_(std::size_t(P)), tail_(std::size_t(P)), carry_(std::size_t(P)) {}
+      : call_(call),
+        given_(given),
+        into_(into),
+        walk_(call, 0, call.E, call.sum),
+        W(walk_.width),
+        P(walk_.depth),
+        C(walk_.stride),
+        state_(P * W),
+        grad_(P * W),
+        saved_(section * P * W),
+        state_t_(P * W),
+        grad_t_(P * W),
+        u_t_(C * W),
+        bracket_(C * W),
+        out_(C * W),
+        du_(C * W),
+        score_(C * C),
+        solver_(C * C),
+        dscore_(C * C),
+        dq_(C * P),
+        dk_(C * P),
+        dback_(C * P),
+        row_(P),
+        sum_(std::size_t(P)),
+        tail_(std::size_t(P)),
+        carry_(std::size_t(P)) {}
 
   void head(std::int64_t b, std::int64_t h, bool reverse, bool exclusive, bool states) {
     states_ = states, exclusive_ = exclusive;
@@ -67,8 +91,10 @@ class Backward {
 
  private:
   void load_state(const std::optional<View>& state, const std::optional<View>& sum, float* to) {
-    if (states_) read_state(walk_, state, sum, to);
-    else std::memset(to, 0, std::size_t(P * W) * sizeof(float));
+    if (states_)
+      read_state(walk_, state, sum, to);
+    else
+      std::memset(to, 0, std::size_t(P * W) * sizeof(float));
   }
 
   /// The chunk at s, decayed into: the state becomes S_0, u is solved for.
@@ -101,8 +127,8 @@ class Backward {
   /// to[t] += sum over i >= t of x[i][t] y[i]: x is lower triangular.
   void later(const float* x, const float* y, std::int64_t wide, float* to) {
     for (int r = 0; r < walk_.count; r += group)
-      call_.loops->product(std::min(group, walk_.count - r), int(wide / 16), walk_.count - r, {x + r * C + r, 1, C}, {y + r * wide, wide, 16},
-                           {to + r * wide, wide, 16}, true);
+      call_.loops->product(std::min(group, walk_.count - r), int(wide / 16), walk_.count - r, {x + r * C + r, 1, C},
+                           {y + r * wide, wide, 16}, {to + r * wide, wide, 16}, true);
   }
   /// to[t] += sum over j <= t of x[t][j] y[j].
   void earlier(const float* x, const float* y, std::int64_t wide, float* to) {
@@ -169,7 +195,7 @@ void Backward::chunk(std::int64_t c, const float* state) {
   later(dscore_.get(), walk_.q.get(), P, dk_.get());
   loops.product(int(call_.D), panels, count, {walk_.q.get(), 1, P}, {out_.get(), W, 16}, {grad_.get(), W, 16}, true);
 
-  if (call_.delta) {  // du becomes r
+  if (call_.delta) {                                     // du becomes r
     walk_.score(walk_.back.get(), true, solver_.get());  // -M
     for (int i = count - 1; i >= 0; --i) {
       float* r = du_.get() + i * W;
@@ -274,7 +300,8 @@ void scan_backward(const View& q, const View& k, const View& v, const ScanOption
   check_f32("gradients.beta", gradients.beta, tokens, true);
   check_f32("gradients.initial", gradients.initial, state, true);
   check_f32("gradients.initial_sum", gradients.initial_sum, state_sum, true);
-  for (const auto* view : {&gradients.q, &gradients.k, &gradients.v, &gradients.decay, &gradients.beta, &gradients.initial, &gradients.initial_sum})
+  for (const auto* view :
+       {&gradients.q, &gradients.k, &gradients.v, &gradients.decay, &gradients.beta, &gradients.initial, &gradients.initial_sum})
     clear(*view);
   base::parallel(context.threads, call.B * call.G, [&](std::int64_t task, int) {
     Backward backward(call, cotangents, gradients);

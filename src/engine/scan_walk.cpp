@@ -25,8 +25,14 @@ constexpr int group = 6;  ///< rows of scores that are computed together
 }  // namespace
 
 Walk::Walk(const ScanCall& the_call, std::int64_t first_column, std::int64_t last_column, bool with_sum)
-    : call(the_call), first(first_column), columns(last_column - first_column), width(up16(columns + with_sum)), depth(the_call.depth()),
-      stride(up16(the_call.chunk)), rows(the_call.chunk == 1 ? 1 : stride), sum(with_sum) {
+    : call(the_call),
+      first(first_column),
+      columns(last_column - first_column),
+      width(up16(columns + with_sum)),
+      depth(the_call.depth()),
+      stride(up16(the_call.chunk)),
+      rows(the_call.chunk == 1 ? 1 : stride),
+      sum(with_sum) {
   q = zeros(rows * depth), k = zeros(rows * depth), u = zeros(rows * width);
   if (rows > 1) keys = Buffer(rows * depth), scores = Buffer(rows * stride);
   if (call.delta) back = zeros(rows * depth), solver = Buffer(rows * stride);
@@ -57,8 +63,10 @@ int Walk::grow(std::int64_t s, int most) {
     }
     bool small = true;
     if (call.channels) {
-      if (call.decay.m == 1) std::memcpy(sums, g, std::size_t(call.D) * sizeof(float));
-      else for (std::int64_t d = 0; d < call.D; ++d) sums[d] = g[d * call.decay.m];
+      if (call.decay.m == 1)
+        std::memcpy(sums, g, std::size_t(call.D) * sizeof(float));
+      else
+        for (std::int64_t d = 0; d < call.D; ++d) sums[d] = g[d * call.decay.m];
       small = call.loops->add_small(sums - each, sums, growth_limit, each, sums);
     } else {
       *sums = sums[-1] + *g;
@@ -110,7 +118,8 @@ void Walk::foresee(std::int64_t from, std::int64_t to, std::int64_t first_head, 
     const std::int64_t t = reversed ? call.length(b) - 1 - s : s;
     for (std::int64_t i = first_head; i < last_head; ++i) {
       fetch(call.q, at(call.q, b, t, i), call.D);
-      if (call.channels && call.decay.n != 0 && call.decay.m == 1) fetch(call.decay.at<float>(b, t, i, 0), call.D * std::int64_t(sizeof(float)));
+      if (call.channels && call.decay.n != 0 && call.decay.m == 1)
+        fetch(call.decay.at<float>(b, t, i, 0), call.D * std::int64_t(sizeof(float)));
       if (i % call.share != 0 && i > first_head) continue;
       fetch(call.k, at(call.k, b, t, i / call.share), call.D);
       fetch(call.v, at(call.v, b, t, i / call.share) + first * call.v.strides[3], columns);
@@ -120,14 +129,15 @@ void Walk::foresee(std::int64_t from, std::int64_t to, std::int64_t first_head, 
 
 std::int64_t Walk::advance() {
   if (call.decays)
-    for (std::int64_t d = 0; d < call.D; ++d)
-      carry[d] = growth[std::size_t((count - 1) * per_token() + (call.channels ? d : 0))];
+    for (std::int64_t d = 0; d < call.D; ++d) carry[d] = growth[std::size_t((count - 1) * per_token() + (call.channels ? d : 0))];
   return place + count;
 }
 
 void Walk::times(const float* x, const float* factors, float* to) const {
-  if (call.channels) call.loops->multiply(x, factors, depth, to);
-  else call.loops->scale(x, *factors, depth, to);
+  if (call.channels)
+    call.loops->multiply(x, factors, depth, to);
+  else
+    call.loops->scale(x, *factors, depth, to);
 }
 
 void Walk::begin(float* state) const {
@@ -151,7 +161,8 @@ void Walk::solve(const float* state, float* bracket) {
   if (count > 1) score(back.get(), true, solver.get());
   for (int r = 0; r < count; r += group) {
     const int here = std::min(group, count - r);
-    if (r > 0) call.loops->product(here, panels, r, {solver.get() + r * stride, stride, 1}, {x, width, 16}, {x + r * width, width, 16}, true);
+    if (r > 0)
+      call.loops->product(here, panels, r, {solver.get() + r * stride, stride, 1}, {x, width, 16}, {x + r * width, width, 16}, true);
     for (int i = r; i < r + here; ++i) {
       float* row = x + i * width;
       for (int j = r; j < i; ++j) call.loops->add_scaled(x + j * width, solver.get()[i * stride + j], width, row);
@@ -167,7 +178,8 @@ void Walk::read(const float* state, bool exclusive, float* o) {
   call.loops->product(count, panels, call.D, {q.get(), depth, 1}, {state, width, 16}, {o, width, 16}, false);
   for (int r = 0; r < count; r += group) {
     const int here = std::min(group, count - r);
-    call.loops->product(here, panels, r + here, {scores.get() + r * stride, stride, 1}, {u.get(), width, 16}, {o + r * width, width, 16}, true);
+    call.loops->product(here, panels, r + here, {scores.get() + r * stride, stride, 1}, {u.get(), width, 16}, {o + r * width, width, 16},
+                        true);
   }
 }
 

@@ -11,10 +11,10 @@ namespace heed {
 namespace engine {
 namespace {
 
-constexpr std::int64_t chunk_keys = 2048;              ///< of a task of a call with few queries
-constexpr std::int64_t packed_words = 16 << 20;        ///< packed at a time, at least one head
-constexpr std::int64_t head_words = 128 << 10;         ///< a packed head that stays in the second cache
-constexpr std::int64_t strips = 8;                     ///< of queries in the second pass; column sums are added in their order
+constexpr std::int64_t chunk_keys = 2048;        ///< of a task of a call with few queries
+constexpr std::int64_t packed_words = 16 << 20;  ///< packed at a time, at least one head
+constexpr std::int64_t head_words = 128 << 10;   ///< a packed head that stays in the second cache
+constexpr std::int64_t strips = 8;               ///< of queries in the second pass; column sums are added in their order
 
 bool second_pass(const Call& c) { return c.extras.column_sums || c.extras.weights; }
 bool few_queries(const Call& c) { return c.direct || (c.N < 8 && c.N * c.share <= 96 && !second_pass(c)); }
@@ -46,7 +46,8 @@ struct Packed {
   void fill(const Call& c, std::int64_t at, float* scratch) {
     const std::int64_t head = first + at / c.tiles(), tile = at % c.tiles(), b = head / c.G;
     if (tile * c.keys >= c.key_lengths[std::size_t(b)]) return;
-    finite[std::size_t(at)] = pack_tile(c, b, head % c.G, tile, k.get() + at * c.key_tile_words(), v.get() + at * c.value_tile_words(), scratch);
+    finite[std::size_t(at)] =
+        pack_tile(c, b, head % c.G, tile, k.get() + at * c.key_tile_words(), v.get() + at * c.value_tile_words(), scratch);
   }
 };
 
@@ -74,7 +75,8 @@ void run_part(const Call& c, const Cut& cut, Rows& rows, const Packed& packed, s
   for (std::int64_t tile = 0; tile < rows.last_tile(); ++tile) {
     const std::int64_t at = (head - packed.first) * c.tiles() + tile;
     if (rows.sees(tile))
-      rows.visit(tile, packed.k.get() + at * c.key_tile_words(), packed.v.get() + at * c.value_tile_words(), packed.finite[std::size_t(at)]);
+      rows.visit(tile, packed.k.get() + at * c.key_tile_words(), packed.v.get() + at * c.value_tile_words(),
+                 packed.finite[std::size_t(at)]);
   }
   rows.finish(totals);
 }
@@ -233,7 +235,8 @@ void attend(const View& q, const View& k, const View& v, const View& out, const 
   engine::few_queries(call) ? engine::run_few(call) : engine::run_packed(call);
 }
 
-std::string why(const View& q, const View& k, const View& v, const AttendOptions& options, const AttendExtras& extras, const Context& context) {
+std::string why(const View& q, const View& k, const View& v, const AttendOptions& options, const AttendExtras& extras,
+                const Context& context) {
   return engine::why(engine::check(q, k, v, nullptr, options, extras, context));
 }
 

@@ -55,7 +55,7 @@ struct Call {
   const kernel::Table* table = nullptr;
   const kernel::Products* products = nullptr;
   std::int64_t B = 0, N = 0, M = 0, H = 0, G = 0, D = 0, E = 0, share = 1;  ///< share: query heads that read one key head
-  float scale = 1, factor = 1;        ///< weights are 2^(score * factor - reference)
+  float scale = 1, factor = 1;                                              ///< weights are 2^(score * factor - reference)
   bool softmax = true, plain = true;  ///< plain: no step between the product and the weights but intervals of keys
   bool direct = false;                ///< few queries: keys and values are read where they lie
   Plane bias, mask, keep;

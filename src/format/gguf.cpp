@@ -17,17 +17,28 @@ struct Block {
 
 Block block_of(std::uint32_t type) {
   switch (GgmlType(type)) {
-    case GgmlType::F32: return {1, 4};
-    case GgmlType::F16: return {1, 2};
-    case GgmlType::BF16: return {1, 2};
-    case GgmlType::Q4_0: return {32, 18};
-    case GgmlType::Q4_1: return {32, 20};
-    case GgmlType::Q5_0: return {32, 22};
-    case GgmlType::Q5_1: return {32, 24};
-    case GgmlType::Q8_0: return {32, 34};
-    case GgmlType::Q4_K: return {256, 144};
-    case GgmlType::Q5_K: return {256, 176};
-    case GgmlType::Q6_K: return {256, 210};
+    case GgmlType::F32:
+      return {1, 4};
+    case GgmlType::F16:
+      return {1, 2};
+    case GgmlType::BF16:
+      return {1, 2};
+    case GgmlType::Q4_0:
+      return {32, 18};
+    case GgmlType::Q4_1:
+      return {32, 20};
+    case GgmlType::Q5_0:
+      return {32, 22};
+    case GgmlType::Q5_1:
+      return {32, 24};
+    case GgmlType::Q8_0:
+      return {32, 34};
+    case GgmlType::Q4_K:
+      return {256, 144};
+    case GgmlType::Q5_K:
+      return {256, 176};
+    case GgmlType::Q6_K:
+      return {256, 210};
   }
   return {0, 0};
 }
@@ -73,19 +84,32 @@ class Reader {
   }
   GgufValue value(std::uint32_t type) {
     switch (type) {
-      case 0: return std::uint64_t(get<std::uint8_t>());
-      case 1: return std::int64_t(get<std::int8_t>());
-      case 2: return std::uint64_t(get<std::uint16_t>());
-      case 3: return std::int64_t(get<std::int16_t>());
-      case 4: return std::uint64_t(get<std::uint32_t>());
-      case 5: return std::int64_t(get<std::int32_t>());
-      case 6: return double(get<float>());
-      case 7: return boolean();
-      case 8: return text();
-      case 9: return array();
-      case 10: return get<std::uint64_t>();
-      case 11: return get<std::int64_t>();
-      case 12: return get<double>();
+      case 0:
+        return std::uint64_t(get<std::uint8_t>());
+      case 1:
+        return std::int64_t(get<std::int8_t>());
+      case 2:
+        return std::uint64_t(get<std::uint16_t>());
+      case 3:
+        return std::int64_t(get<std::int16_t>());
+      case 4:
+        return std::uint64_t(get<std::uint32_t>());
+      case 5:
+        return std::int64_t(get<std::int32_t>());
+      case 6:
+        return double(get<float>());
+      case 7:
+        return boolean();
+      case 8:
+        return text();
+      case 9:
+        return array();
+      case 10:
+        return get<std::uint64_t>();
+      case 11:
+        return get<std::int64_t>();
+      case 12:
+        return get<double>();
     }
     bad("a value type of 0 to 12", std::to_string(type));
   }
@@ -104,11 +128,20 @@ class Reader {
     if (type > 12 || type == 9) bad("an array of numbers, bools or strings", "element type " + std::to_string(type));
     const auto count = counted(get<std::uint64_t>(), sizes[type]);
     switch (type) {
-      case 6: case 12: return many<double>(type, count);
-      case 7: return many<bool>(type, count);
-      case 8: return many<std::string>(type, count);
-      case 1: case 3: case 5: case 11: return many<std::int64_t>(type, count);
-      default: return many<std::uint64_t>(type, count);
+      case 6:
+      case 12:
+        return many<double>(type, count);
+      case 7:
+        return many<bool>(type, count);
+      case 8:
+        return many<std::string>(type, count);
+      case 1:
+      case 3:
+      case 5:
+      case 11:
+        return many<std::int64_t>(type, count);
+      default:
+        return many<std::uint64_t>(type, count);
     }
   }
   std::string path_, where_;
@@ -142,7 +175,10 @@ Gguf read_gguf(const std::string& path) {
     if (!given || !std::has_single_bit(*given)) in.bad("a power of two", given ? std::to_string(*given) : "another type");
     alignment = *given;
   }
-  struct Place { std::uint64_t begin, end; GgufTensor* tensor; };
+  struct Place {
+    std::uint64_t begin, end;
+    GgufTensor* tensor;
+  };
   std::vector<Place> places;
   for (std::uint64_t i = 0; i < tensors; ++i) {
     in.now("tensor " + std::to_string(i));
@@ -168,8 +204,7 @@ Gguf read_gguf(const std::string& path) {
     const auto offset = in.get<std::uint64_t>();
     if (offset % alignment) in.bad("an offset that is a multiple of " + std::to_string(alignment), std::to_string(offset));
     const std::uint64_t bytes = count / block.values * block.bytes;
-    const auto [where, fresh] =
-        out.tensors.emplace(name, GgufTensor{name, GgmlType(type), Shape(extents), nullptr, std::size_t(bytes)});
+    const auto [where, fresh] = out.tensors.emplace(name, GgufTensor{name, GgmlType(type), Shape(extents), nullptr, std::size_t(bytes)});
     if (!fresh) in.bad("each tensor once", "it twice");
     places.push_back({offset, offset, &where->second});
   }

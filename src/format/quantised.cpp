@@ -57,20 +57,52 @@ void dequantise(GgmlType type, const std::byte* blocks, std::int64_t count, floa
   const std::int64_t n = type == GgmlType::F32 || type == GgmlType::F16 || type == GgmlType::BF16 ? 1 : type >= GgmlType::Q4_K ? 256 : 32;
   if (count < 0 || count % n) fail("count", "a multiple of " + std::to_string(n), std::to_string(count));
   for (std::int64_t at = 0; at < count; at += n, out += n) switch (type) {
-      case GgmlType::F32: std::memcpy(out, p, 4); p += 4; break;
-      case GgmlType::F16: *out = half(p); p += 2; break;
-      case GgmlType::BF16: *out = base::from_bf16(u16(p)); p += 2; break;
-      case GgmlType::Q4_0: small(p, out, false, false); p += 18; break;
-      case GgmlType::Q4_1: small(p, out, true, false); p += 20; break;
-      case GgmlType::Q5_0: small(p, out, false, true); p += 22; break;
-      case GgmlType::Q5_1: small(p, out, true, true); p += 24; break;
+      case GgmlType::F32:
+        std::memcpy(out, p, 4);
+        p += 4;
+        break;
+      case GgmlType::F16:
+        *out = half(p);
+        p += 2;
+        break;
+      case GgmlType::BF16:
+        *out = base::from_bf16(u16(p));
+        p += 2;
+        break;
+      case GgmlType::Q4_0:
+        small(p, out, false, false);
+        p += 18;
+        break;
+      case GgmlType::Q4_1:
+        small(p, out, true, false);
+        p += 20;
+        break;
+      case GgmlType::Q5_0:
+        small(p, out, false, true);
+        p += 22;
+        break;
+      case GgmlType::Q5_1:
+        small(p, out, true, true);
+        p += 24;
+        break;
       case GgmlType::Q8_0:
         for (int i = 0; i < 32; ++i) out[i] = half(p) * float(std::int8_t(p[2 + i]));
-        p += 34; break;
-      case GgmlType::Q4_K: k45(p, out, false); p += 144; break;
-      case GgmlType::Q5_K: k45(p, out, true); p += 176; break;
-      case GgmlType::Q6_K: k6(p, out); p += 210; break;
-      default: fail("type", "a known ggml type", std::to_string(std::uint32_t(type)));
+        p += 34;
+        break;
+      case GgmlType::Q4_K:
+        k45(p, out, false);
+        p += 144;
+        break;
+      case GgmlType::Q5_K:
+        k45(p, out, true);
+        p += 176;
+        break;
+      case GgmlType::Q6_K:
+        k6(p, out);
+        p += 210;
+        break;
+      default:
+        fail("type", "a known ggml type", std::to_string(std::uint32_t(type)));
     }
 }
 

@@ -129,9 +129,7 @@ class Scanner {
     Kind kind;
   };
 
-  void take(std::size_t first, std::size_t last) {
-    words_.push_back(text_.substr(chars_[first].at, chars_[last].at - chars_[first].at));
-  }
+  void take(std::size_t first, std::size_t last) { words_.push_back(text_.substr(chars_[first].at, chars_[last].at - chars_[first].at)); }
   bool is(std::size_t i, Kind kind) const { return i < end_ && chars_[i].kind == kind; }
   bool is_code(std::size_t i, char32_t code) const { return i < end_ && chars_[i].code == code; }
   bool is_break(std::size_t i) const { return is_code(i, '\r') || is_code(i, '\n'); }
@@ -236,8 +234,7 @@ struct Tokenizer::Tables {
       fail("vocabulary.tokens", "fewer than 2^31 tokens", std::to_string(count));
     }
     if (!vocabulary.special.empty() && vocabulary.special.size() != count) {
-      fail("vocabulary.special", "one flag a token (" + std::to_string(count) + ")",
-           std::to_string(vocabulary.special.size()));
+      fail("vocabulary.special", "one flag a token (" + std::to_string(count) + ")", std::to_string(vocabulary.special.size()));
     }
     vocabulary.special.resize(count, false);
     const auto known = [&](const char* name, int id) {
@@ -308,9 +305,7 @@ struct Tokenizer::Tables {
       int rank;
       std::ptrdiff_t left;
       int left_id, right_id, result;
-      bool operator>(const Candidate& other) const {
-        return rank != other.rank ? rank > other.rank : left > other.left;
-      }
+      bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : left > other.left; }
     };
     // A byte without a token is left out, and its neighbours meet: as the reference does.
     std::vector<Symbol> symbols;
@@ -404,8 +399,7 @@ std::string Tokenizer::decode(std::span<const int> ids) const {
 }
 
 bool Tokenizer::covers(std::string_view text) const {
-  return std::all_of(text.begin(), text.end(),
-                     [&](char c) { return tables_->byte_id[static_cast<unsigned char>(c)] >= 0; });
+  return std::all_of(text.begin(), text.end(), [&](char c) { return tables_->byte_id[static_cast<unsigned char>(c)] >= 0; });
 }
 
 const Vocabulary& Tokenizer::vocabulary() const { return tables_->vocabulary; }

@@ -12,12 +12,18 @@ inline namespace v0 {
 
 const char* name_of(Isa set) {
   switch (set) {
-    case Isa::avx2: return "avx2";
-    case Isa::avx512: return "avx512";
-    case Isa::avx512_bf16: return "avx512-bf16";
-    case Isa::amx: return "amx";
-    case Isa::avx512_bf16_emulated: return "avx512-bf16-emulated";
-    case Isa::amx_emulated: return "amx-emulated";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::avx512_bf16:
+      return "avx512-bf16";
+    case Isa::amx:
+      return "amx";
+    case Isa::avx512_bf16_emulated:
+      return "avx512-bf16-emulated";
+    case Isa::amx_emulated:
+      return "amx-emulated";
   }
   return "unknown";
 }

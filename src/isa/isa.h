@@ -6,8 +6,7 @@
 
 namespace heed::isa {
 
-inline constexpr Isa all[] = {Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx,
-                              Isa::avx512_bf16_emulated, Isa::amx_emulated};
+inline constexpr Isa all[] = {Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx, Isa::avx512_bf16_emulated, Isa::amx_emulated};
 
 /// Empty where it runs here, else "lacks AVX512-BF16" and the like.
 std::string why_not(Isa set);

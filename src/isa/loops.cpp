@@ -10,18 +10,19 @@ namespace {
 
 // Twelve accumulators, registers 0 to 11; 12 and 13 are the operands, filled with the 32-bit pattern `a`.
 // Each round does every accumulator twice. BODY sees the accumulator's number as \r.
-#define HEED_LOOP(WIDTH, BODY, SETUP)                                               \
-  asm volatile(                                                                     \
-      "vmovd %1, %%xmm12\n vpbroadcastd %%xmm12, %%" WIDTH "12\n"                   \
-      "vpbroadcastd %%xmm12, %%" WIDTH "13\n" SETUP                                 \
-      ".irp r,0,1,2,3,4,5,6,7,8,9,10,11\n vpxor %%xmm\\r, %%xmm\\r, %%xmm\\r\n.endr\n" \
-      ".p2align 5\n 1:\n"                                                           \
-      ".rept 2\n .irp r,0,1,2,3,4,5,6,7,8,9,10,11\n" BODY "\n.endr\n.endr\n"        \
-      "dec %0\n jnz 1b\n vzeroupper\n"                                              \
-      : "+r"(rounds)                                                                \
-      : "r"(a)                                                                      \
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", \
-        "xmm12", "xmm13", "xmm14", "xmm15")
+#define HEED_LOOP(WIDTH, BODY, SETUP)                                                                                                      \
+  asm volatile("vmovd %1, %%xmm12\n vpbroadcastd %%xmm12, %%" WIDTH                                                                        \
+               "12\n"                                                                                                                      \
+               "vpbroadcastd %%xmm12, %%" WIDTH "13\n" SETUP                                                                               \
+               ".irp r,0,1,2,3,4,5,6,7,8,9,10,11\n vpxor %%xmm\\r, %%xmm\\r, %%xmm\\r\n.endr\n"                                            \
+               ".p2align 5\n 1:\n"                                                                                                         \
+               ".rept 2\n .irp r,0,1,2,3,4,5,6,7,8,9,10,11\n" BODY                                                                         \
+               "\n.endr\n.endr\n"                                                                                                          \
+               "dec %0\n jnz 1b\n vzeroupper\n"                                                                                            \
+               : "+r"(rounds)                                                                                                              \
+               : "r"(a)                                                                                                                    \
+               : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
+                 "xmm14", "xmm15")
 
 constexpr std::uint32_t one_f32 = 0x3f800000, one_bf16 = 0x3f803f80, ones_i8 = 0x01010101;
 constexpr double in_a_round = 12 * 2 * 2;  // accumulators, repeats, a multiplication and an addition

@@ -47,7 +47,8 @@ struct Hardware {
   }
   /// Two panels of a row into its lanes.
   static void raise(float* lanes, const float* c) {
-    amx_weights::store(lanes, amx_weights::max(amx_weights::load(c), amx_weights::max(amx_weights::load(c + panel), amx_weights::load(lanes))));
+    amx_weights::store(lanes,
+                       amx_weights::max(amx_weights::load(c), amx_weights::max(amx_weights::load(c + panel), amx_weights::load(lanes))));
   }
   /// C += A B.
   template <int C, int A, int B>
@@ -61,5 +62,6 @@ struct Hardware {
 
 namespace heed::kernel {
 constinit const Products amx_products{
-    "bf16 by TDPBF16PS", 2, 16, amx::group, amx::score<amx::Hardware>, amx::value<amx::Hardware>, amx_weights::exp2_pairs, amx_weights::narrow_pairs};
+    "bf16 by TDPBF16PS",      2, 16, amx::group, amx::score<amx::Hardware>, amx::value<amx::Hardware>, amx_weights::exp2_pairs,
+    amx_weights::narrow_pairs};
 }

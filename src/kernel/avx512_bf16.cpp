@@ -20,7 +20,12 @@ struct Dot {
 #pragma GCC pop_options
 
 namespace heed::kernel {
-constinit const Products avx512_bf16_products{
-    "bf16 by VDPBF16PS", 2, 1, avx512_bf16::micro_rows, avx512_bf16::score<avx512_bf16::Dot>, avx512_bf16::value<avx512_bf16::Dot>,
-    avx512_bf16::exp2_pairs, avx512_bf16::narrow_pairs};
+constinit const Products avx512_bf16_products{"bf16 by VDPBF16PS",
+                                              2,
+                                              1,
+                                              avx512_bf16::micro_rows,
+                                              avx512_bf16::score<avx512_bf16::Dot>,
+                                              avx512_bf16::value<avx512_bf16::Dot>,
+                                              avx512_bf16::exp2_pairs,
+                                              avx512_bf16::narrow_pairs};
 }

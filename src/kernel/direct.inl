@@ -86,8 +86,8 @@ __attribute__((noinline)) void value_rows(const float* p, std::int64_t ldp, cons
     for (int e = 0; e < N; ++e) store(out + r * ldo + e * width, c[r][e]);
 }
 template <Stored type>
-void value_tail(const float* p, std::int64_t ldp, const void* v, std::int64_t stride, std::int64_t n, float* out, std::int64_t ldo, int rows,
-                std::int64_t m) {
+void value_tail(const float* p, std::int64_t ldp, const void* v, std::int64_t stride, std::int64_t n, float* out, std::int64_t ldo,
+                int rows, std::int64_t m) {
   for (std::int64_t j = 0; j < n; ++j) {
     const V x = read_tail<type>(row_at<type>(v, j * stride), 0, m);
     for (int r = 0; r < rows; ++r) store(out + r * ldo, fma(set1(p[r * ldp + j]), x, load(out + r * ldo)));

@@ -70,8 +70,10 @@ __attribute__((noinline)) void dot(const Rows& a, const std::uint8_t* w, std::in
     for (int v = 0; v < N; ++v) {
       const int first = lane + v % each * width;
       scale[v] = factor<L>(w + v / each * apart, k, 0, g, first);
-      if constexpr (f.min) min[v] = factor<L>(w + v / each * apart, k, 1, g, first);
-      else if constexpr (f.bits == 4) min[v] = mul(scale[v], set1(-8.0f));
+      if constexpr (f.min)
+        min[v] = factor<L>(w + v / each * apart, k, 1, g, first);
+      else if constexpr (f.bits == 4)
+        min[v] = mul(scale[v], set1(-8.0f));
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
@@ -95,12 +97,18 @@ template <Layout L, int N>
 void dot_group(std::int64_t rows, const Rows& a, const std::uint8_t* w, std::int64_t apart, std::int64_t column, float* y,
                std::int64_t ldy) {
   switch (rows) {
-    case 1: return dot<L, 1, N>(a, w, apart, column, y, ldy);
-    case 2: return dot<L, 2, N>(a, w, apart, column, y, ldy);
-    case 3: return dot<L, 3, N>(a, w, apart, column, y, ldy);
-    case 4: return dot<L, 4, N>(a, w, apart, column, y, ldy);
-    case 5: return dot<L, 5, N>(a, w, apart, column, y, ldy);
-    default: return dot<L, 6, N>(a, w, apart, column, y, ldy);
+    case 1:
+      return dot<L, 1, N>(a, w, apart, column, y, ldy);
+    case 2:
+      return dot<L, 2, N>(a, w, apart, column, y, ldy);
+    case 3:
+      return dot<L, 3, N>(a, w, apart, column, y, ldy);
+    case 4:
+      return dot<L, 4, N>(a, w, apart, column, y, ldy);
+    case 5:
+      return dot<L, 5, N>(a, w, apart, column, y, ldy);
+    default:
+      return dot<L, 6, N>(a, w, apart, column, y, ldy);
   }
 }
 

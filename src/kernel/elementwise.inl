@@ -5,7 +5,9 @@
 /// horner(x, c0, c1, ...) = c0 + x (c1 + x (...)).
 inline V horner(V, float c) { return set1(c); }
 template <class... C>
-inline V horner(V x, float c, C... rest) { return fma(horner(x, rest...), x, set1(c)); }
+inline V horner(V x, float c, C... rest) {
+  return fma(horner(x, rest...), x, set1(c));
+}
 
 /// e^(x + low), |low| small. With x = n ln 2 + r: e^r = 1 + r + r^2 p(r), times 2^n.
 inline V exp_of(V x, V low) {
@@ -36,13 +38,15 @@ inline V gelu_tanh_of(V x) { return mul(x, sigmoid_of(mul(mul(x, set1(1.59576912
 /// 1 - erf(z) for z >= 0, square + low being z^2 to twice the digits: e^(-z^2) t q(t - 0.6), t = 1 / (1 + z / 2).
 inline V erfc_of(V z, V square, V low) {
   const V t = div(set1(1), fma(z, set1(0.5f), set1(1)));
-  const V q = horner(sub(t, set1(0.6f)), 0.5852245092391968f, 0.8025886416435242f, 0.5914708375930786f, 0.06869079917669296f, -0.20782773196697235f,
-                     -0.037937991321086884f, 0.1137913316488266f, -0.007486988790333271f, -0.07073361426591873f, 0.023569300770759583f,
-                     0.03576730191707611f);
+  const V q = horner(sub(t, set1(0.6f)), 0.5852245092391968f, 0.8025886416435242f, 0.5914708375930786f, 0.06869079917669296f,
+                     -0.20782773196697235f, -0.037937991321086884f, 0.1137913316488266f, -0.007486988790333271f, -0.07073361426591873f,
+                     0.023569300770759583f, 0.03576730191707611f);
   return mul(exp_of(sub(zero(), square), sub(zero(), low)), mul(t, q));
 }
 /// erf(x) / x - 1 for |x| < 1, from x^2.
-inline V erf_series(V square) { return horner(square, 0.128379167f, -0.37612626f, 0.112835854f, -0.026853811f, 0.0051883273f, -0.00080101914f, 7.853854e-05f); }
+inline V erf_series(V square) {
+  return horner(square, 0.128379167f, -0.37612626f, 0.112835854f, -0.026853811f, 0.0051883273f, -0.00080101914f, 7.853854e-05f);
+}
 inline V erf_of(V x) {
   const V a = min(set1(10.1f), abs(x)), s = mul(a, a);
   const V small = fma(x, erf_series(s), x);
@@ -66,9 +70,12 @@ template <V (*f)(V, V)>
 void zip(const float* x, std::int64_t s, const float* y, std::int64_t t, std::int64_t n, float* to) {
   const V a = n && !s ? set1(*x) : zero(), b = n && !t ? set1(*y) : zero();
   std::int64_t i = 0;
-  if (s && t) for (; i + width <= n; i += width) store(to + i, f(load(x + i), load(y + i)));
-  else if (s) for (; i + width <= n; i += width) store(to + i, f(load(x + i), b));
-  else for (; i + width <= n; i += width) store(to + i, f(a, t ? load(y + i) : b));
+  if (s && t)
+    for (; i + width <= n; i += width) store(to + i, f(load(x + i), load(y + i)));
+  else if (s)
+    for (; i + width <= n; i += width) store(to + i, f(load(x + i), b));
+  else
+    for (; i + width <= n; i += width) store(to + i, f(a, t ? load(y + i) : b));
   if (i == n) return;
   const int rest = int(n - i);
   store_part(to + i, f(s ? load_part(x + i, rest) : a, t ? load_part(y + i, rest) : b), rest);
@@ -181,8 +188,10 @@ void normalise(const float* x, std::int64_t n, double mean, double factor, const
     if (gain) low = times(low, low_half(g)), high = times(high, high_half(g));
     if (offset) low = plus(low, low_half(o)), high = plus(high, high_half(o));
     const V y = join(low, high);
-    if (rest == width) store(to + i, y);
-    else store_part(to + i, y, rest);
+    if (rest == width)
+      store(to + i, y);
+    else
+      store_part(to + i, y, rest);
   }
 }
 
@@ -191,5 +200,7 @@ inline V larger(V x, V y) { return keep_nan(x, max(x, y)); }
 inline V smaller(V x, V y) { return keep_nan(x, min(x, y)); }
 
 constexpr ElementTable make_table() {
-  return {map<exp_of>, map<tanh_of>, map<sigmoid_of>, map<silu_of>, map<gelu_of>, map<gelu_tanh_of>, map<erf_of>, zip<add>, zip<sub>, zip<mul>, zip<div>, zip<larger>, zip<smaller>, sum, squares, largest, add_rows, exp_sum, normalise};
+  return {map<exp_of>, map<tanh_of>, map<sigmoid_of>, map<silu_of>, map<gelu_of>, map<gelu_tanh_of>, map<erf_of>,
+          zip<add>,    zip<sub>,     zip<mul>,        zip<div>,     zip<larger>,  zip<smaller>,      sum,
+          squares,     largest,      add_rows,        exp_sum,      normalise};
 }

@@ -34,7 +34,8 @@ inline V round(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_
 /// x * 2^n, n whole and |n| < 254: in two steps, so that the exponent of each is one of f32's and only the last rounds.
 inline V scale_by(V x, V n) {
   const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), rest = _mm256_sub_epi32(whole, half);
-  const auto power = [](__m256i e) HEED_INLINE { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23)); };
+  const auto power = [](__m256i e)
+                         HEED_INLINE { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23)); };
   return _mm256_mul_ps(_mm256_mul_ps(x, power(half)), power(rest));
 }
 /// a < b ? x : y.

@@ -6,8 +6,8 @@ using Count = std::integral_constant<int, N>;
 
 /// R rows of N vectors, the last of `rest` lanes. Not inlined: the sums must stay in registers.
 template <int R, int N>
-__attribute__((noinline)) void taps_of(const float* x, std::int64_t apart, const std::int64_t* offset, const float* weight, std::int64_t count,
-                                       float start, float* out, std::int64_t out_apart, int rest) {
+__attribute__((noinline)) void taps_of(const float* x, std::int64_t apart, const std::int64_t* offset, const float* weight,
+                                       std::int64_t count, float start, float* out, std::int64_t out_apart, int rest) {
   V sum[R][N];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -29,13 +29,15 @@ __attribute__((noinline)) void taps_of(const float* x, std::int64_t apart, const
 #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) {
       float* to = out + r * out_apart + v * width;
-      if (v + 1 < N || rest == width) store(to, sum[r][v]);
-      else store_part(to, sum[r][v], rest);
+      if (v + 1 < N || rest == width)
+        store(to, sum[r][v]);
+      else
+        store_part(to, sum[r][v], rest);
     }
 }
 
-void taps(const float* x, std::int64_t apart, std::int64_t rows, const std::int64_t* offset, const float* weight, std::int64_t count, float start,
-          float* out, std::int64_t out_apart, std::int64_t n) {
+void taps(const float* x, std::int64_t apart, std::int64_t rows, const std::int64_t* offset, const float* weight, std::int64_t count,
+          float start, float* out, std::int64_t out_apart, std::int64_t n) {
   std::int64_t i = 0;
   // Columns of four vectors, then a last one of as many as are left; several rows where a column is narrow.
   const auto column = [&](auto many, auto vectors, int rest) {
@@ -44,16 +46,21 @@ void taps(const float* x, std::int64_t apart, std::int64_t rows, const std::int6
       constexpr int R = decltype(now)::value;
       if constexpr (R <= decltype(many)::value)
         for (; r + R <= rows; r += R)
-          taps_of<R, decltype(vectors)::value>(x + r * apart + i, apart, offset, weight, count, start, out + r * out_apart + i, out_apart, rest);
+          taps_of<R, decltype(vectors)::value>(x + r * apart + i, apart, offset, weight, count, start, out + r * out_apart + i, out_apart,
+                                               rest);
     };
     some(Count<8>()), some(Count<4>()), some(Count<2>()), some(Count<1>());
   };
   for (; i + 4 * width < n; i += 4 * width) column(Count<2>(), Count<4>(), width);
   const int left = int((n - i + width - 1) / width), rest = int(n - i) - (left - 1) * width;
-  if (left == 4) column(Count<2>(), Count<4>(), rest);
-  else if (left == 3) column(Count<2>(), Count<3>(), rest);
-  else if (left == 2) column(Count<4>(), Count<2>(), rest);
-  else if (left == 1) column(Count<8>(), Count<1>(), rest);
+  if (left == 4)
+    column(Count<2>(), Count<4>(), rest);
+  else if (left == 3)
+    column(Count<2>(), Count<3>(), rest);
+  else if (left == 2)
+    column(Count<4>(), Count<2>(), rest);
+  else if (left == 1)
+    column(Count<8>(), Count<1>(), rest);
 }
 
 void columns(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n) {
@@ -161,14 +168,16 @@ inline __attribute__((always_inline)) double total_of(std::int64_t n, F term) {
 }
 
 double sum(const float* x, std::int64_t n) {
-  return total_of(n, [x](std::int64_t i, int rest) __attribute__((always_inline)) { return rest == width ? load(x + i) : load_part(x + i, rest); });
+  return total_of(
+      n, [x](std::int64_t i, int rest) __attribute__((always_inline)) { return rest == width ? load(x + i) : load_part(x + i, rest); });
 }
 
 double squares(const float* x, float mean, std::int64_t n) {
-  return total_of(n, [x, m = set1(mean)](std::int64_t i, int rest) __attribute__((always_inline)) {
-    const V off = minus(rest == width ? load(x + i) : load_part(x + i, rest), rest == width ? m : keep_part(m, rest));
-    return mul(off, off);
-  });
+  return total_of(
+      n, [ x, m = set1(mean) ](std::int64_t i, int rest) __attribute__((always_inline)) {
+        const V off = minus(rest == width ? load(x + i) : load_part(x + i, rest), rest == width ? m : keep_part(m, rest));
+        return mul(off, off);
+      });
 }
 
 constexpr MapTable make_table() { return {taps, columns, skip, largest, dots, pick, add, affine, sum, squares}; }

@@ -35,9 +35,7 @@ inline float lanes(V x) {
   return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
 /// Every second element of a and b, from the first on.
-inline V evens(V a, V b) {
-  return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8));
-}
+inline V evens(V a, V b) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8)); }
 /// Single loads: gathers are slower here.
 inline __m128 four(const float* x, const std::int32_t* index) {
   const __m128 two = _mm_insert_ps(_mm_load_ss(x + index[0]), _mm_load_ss(x + index[1]), 0x10);

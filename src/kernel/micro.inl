@@ -8,9 +8,14 @@ struct Strip;
 template <>
 struct Strip<1> {
   V x0 = zero();
-  void load_from(const float* p, std::int64_t) { x0 = load(p); pin(x0); }
+  void load_from(const float* p, std::int64_t) {
+    x0 = load(p);
+    pin(x0);
+  }
   template <class Op>
-  void step(const float* a, const Strip& b) { Op::accumulate(x0, set1(*a), b.x0); }
+  void step(const float* a, const Strip& b) {
+    Op::accumulate(x0, set1(*a), b.x0);
+  }
   void put(float* c) const { store(c, x0); }
   void add_to(float* c) const { store(c, add(load(c), x0)); }
   void raise(float* lanes) const { store(lanes, max(x0, load(lanes))); }
@@ -20,8 +25,10 @@ struct Strip<2> {
   V x0 = zero(), x1 = zero();
   void load_from(const float* p, std::int64_t stride) {
     const std::int64_t next = width == panel ? stride : width;
-    x0 = load(p); x1 = load(p + next);
-    pin(x0); pin(x1);
+    x0 = load(p);
+    x1 = load(p + next);
+    pin(x0);
+    pin(x1);
   }
   template <class Op>
   void step(const float* a, const Strip& b) {
@@ -29,8 +36,14 @@ struct Strip<2> {
     Op::accumulate(x0, w, b.x0);
     Op::accumulate(x1, w, b.x1);
   }
-  void put(float* c) const { store(c, x0); store(c + width, x1); }
-  void add_to(float* c) const { store(c, add(load(c), x0)); store(c + width, add(load(c + width), x1)); }
+  void put(float* c) const {
+    store(c, x0);
+    store(c + width, x1);
+  }
+  void add_to(float* c) const {
+    store(c, add(load(c), x0));
+    store(c + width, add(load(c + width), x1));
+  }
   void raise(float* lanes) const {
     if constexpr (width == panel) {
       store(lanes, max(x1, max(x0, load(lanes))));
@@ -45,8 +58,14 @@ template <>
 struct Strip<4> {
   V x0 = zero(), x1 = zero(), x2 = zero(), x3 = zero();
   void load_from(const float* p, std::int64_t stride) {
-    x0 = load(p); x1 = load(p + stride); x2 = load(p + 2 * stride); x3 = load(p + 3 * stride);
-    pin(x0); pin(x1); pin(x2); pin(x3);
+    x0 = load(p);
+    x1 = load(p + stride);
+    x2 = load(p + 2 * stride);
+    x3 = load(p + 3 * stride);
+    pin(x0);
+    pin(x1);
+    pin(x2);
+    pin(x3);
   }
   template <class Op>
   void step(const float* a, const Strip& b) {
@@ -57,7 +76,10 @@ struct Strip<4> {
     Op::accumulate(x3, w, b.x3);
   }
   void put(float* c) const {
-    store(c, x0); store(c + width, x1); store(c + 2 * width, x2); store(c + 3 * width, x3);
+    store(c, x0);
+    store(c + width, x1);
+    store(c + 2 * width, x2);
+    store(c + 3 * width, x3);
   }
   void add_to(float* c) const {
     store(c, add(load(c), x0));
@@ -105,12 +127,18 @@ template <class Op, int N, bool scores>
 void product(int rows, const float* a, std::int64_t lda, const float* b, std::int64_t stride, std::int64_t depth, float* c,
              std::int64_t ldc, float* lanes) {
   switch (rows) {
-    case 1: return micro<Op, 1, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
-    case 2: return micro<Op, 2, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
-    case 3: return micro<Op, 3, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
-    case 4: return micro<Op, 4, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
-    case 5: return micro<Op, 5, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
-    default: return micro<Op, 6, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
+    case 1:
+      return micro<Op, 1, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
+    case 2:
+      return micro<Op, 2, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
+    case 3:
+      return micro<Op, 3, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
+    case 4:
+      return micro<Op, 4, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
+    case 5:
+      return micro<Op, 5, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
+    default:
+      return micro<Op, 6, N, scores>(a, lda, b, stride, depth, c, ldc, lanes);
   }
 }
 
@@ -151,8 +179,8 @@ inline void value_pass(const float* p, std::int64_t ldp, const float* v, std::in
   for (int g = 0; g * micro_rows < rows; ++g) {
     const int from = first[g] / Op::pair, to = last[g] / Op::pair, at = g * micro_rows;
     if (from < to)
-      product<Op, count * panel_vectors, false>(smaller(rows - at, micro_rows), p + at * ldp + from, ldp, v + from * panel, stride, to - from,
-                                                out + at * ldo, ldo, nullptr);
+      product<Op, count * panel_vectors, false>(smaller(rows - at, micro_rows), p + at * ldp + from, ldp, v + from * panel, stride,
+                                                to - from, out + at * ldo, ldo, nullptr);
   }
 }
 

@@ -25,27 +25,51 @@ inline V each(F f) {
   for (int i = 0; i < width; ++i) r.x[i] = f(i);
   return r;
 }
-inline V set1(float a) { return each([&](int) { return a; }); }
+inline V set1(float a) {
+  return each([&](int) { return a; });
+}
 inline V zero() { return set1(0); }
-inline V load(const float* p) { return each([&](int i) { return p[i]; }); }
+inline V load(const float* p) {
+  return each([&](int i) { return p[i]; });
+}
 inline void store(float* p, V a) { __builtin_memcpy(p, a.x, sizeof a.x); }
-inline V add(V a, V b) { return each([&](int i) { return a.x[i] + b.x[i]; }); }
-inline V sub(V a, V b) { return each([&](int i) { return a.x[i] - b.x[i]; }); }
-inline V mul(V a, V b) { return each([&](int i) { return a.x[i] * b.x[i]; }); }
-inline V div(V a, V b) { return each([&](int i) { return a.x[i] / b.x[i]; }); }
-inline V fma(V a, V b, V c) { return each([&](int i) { return std::fma(a.x[i], b.x[i], c.x[i]); }); }
-inline V fms(V a, V b, V c) { return each([&](int i) { return std::fma(a.x[i], b.x[i], -c.x[i]); }); }
+inline V add(V a, V b) {
+  return each([&](int i) { return a.x[i] + b.x[i]; });
+}
+inline V sub(V a, V b) {
+  return each([&](int i) { return a.x[i] - b.x[i]; });
+}
+inline V mul(V a, V b) {
+  return each([&](int i) { return a.x[i] * b.x[i]; });
+}
+inline V div(V a, V b) {
+  return each([&](int i) { return a.x[i] / b.x[i]; });
+}
+inline V fma(V a, V b, V c) {
+  return each([&](int i) { return std::fma(a.x[i], b.x[i], c.x[i]); });
+}
+inline V fms(V a, V b, V c) {
+  return each([&](int i) { return std::fma(a.x[i], b.x[i], -c.x[i]); });
+}
 /// The second where either is NaN.
-inline V max(V a, V b) { return each([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; }); }
+inline V max(V a, V b) {
+  return each([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
+}
 inline bool any_less(V a, V b) {
   bool any = false;
   for (int i = 0; i < width; ++i) any |= a.x[i] < b.x[i];
   return any;
 }
-inline V negative_abs(V a) { return each([&](int i) { return -std::fabs(a.x[i]); }); }
+inline V negative_abs(V a) {
+  return each([&](int i) { return -std::fabs(a.x[i]); });
+}
 /// a < b ? x : y.
-inline V if_less(V a, V b, V x, V y) { return each([&](int i) { return a.x[i] < b.x[i] ? x.x[i] : y.x[i]; }); }
-inline V copy_sign(V magnitude, V sign) { return each([&](int i) { return std::copysign(magnitude.x[i], sign.x[i]); }); }
+inline V if_less(V a, V b, V x, V y) {
+  return each([&](int i) { return a.x[i] < b.x[i] ? x.x[i] : y.x[i]; });
+}
+inline V copy_sign(V magnitude, V sign) {
+  return each([&](int i) { return std::copysign(magnitude.x[i], sign.x[i]); });
+}
 inline void pin(V&) {}
 
 struct Fma {
@@ -76,8 +100,12 @@ inline V exp2_of(V x) {
   return each([&](int i) { return x.x[i] < -126.0f ? 0.0f : std::isnan(x.x[i]) ? x.x[i] : y.x[i] * std::exp2(std::floor(x.x[i])); });
 }
 
-inline V from_half(const std::uint16_t* p) { return each([&](int i) { return base::from_f16(p[i]); }); }
-inline V from_brain(const std::uint16_t* p) { return each([&](int i) { return base::from_bf16(p[i]); }); }
+inline V from_half(const std::uint16_t* p) {
+  return each([&](int i) { return base::from_f16(p[i]); });
+}
+inline V from_brain(const std::uint16_t* p) {
+  return each([&](int i) { return base::from_bf16(p[i]); });
+}
 inline void to_half(std::uint16_t* p, V a) {
   for (int i = 0; i < width; ++i) p[i] = base::to_f16(a.x[i]);
 }
@@ -130,8 +158,10 @@ constinit const Products strict = make_strict("f32"), brief = make_brief("f32, w
 
 namespace heed::kernel {
 constinit const Table plain_table = plain::make_table("plain", &plain::strict, &plain::brief);
-constinit const Products plain_bf16_products{"bf16 by emulated VDPBF16PS", 2, 1, plain::micro_rows, plain::score<plain::Dot>,
-                                             plain::value<plain::Dot>, plain::exp2_pairs, plain::narrow_pairs};
-constinit const Products plain_amx_products{"bf16 by emulated TDPBF16PS", 2, 16, amx::group, amx::score<amx::Emulated>,
-                                            amx::value<amx::Emulated>, plain::exp2_pairs, plain::narrow_pairs};
+constinit const Products plain_bf16_products{
+    "bf16 by emulated VDPBF16PS", 2, 1, plain::micro_rows, plain::score<plain::Dot>, plain::value<plain::Dot>, plain::exp2_pairs,
+    plain::narrow_pairs};
+constinit const Products plain_amx_products{
+    "bf16 by emulated TDPBF16PS", 2, 16, amx::group, amx::score<amx::Emulated>, amx::value<amx::Emulated>, plain::exp2_pairs,
+    plain::narrow_pairs};
 }  // namespace heed::kernel

@@ -19,7 +19,8 @@ struct Free {
 std::int64_t up(std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 /// `lanes` columns of B, zero up to 16: to[k][16].
-void pack_panel(const Loops& loops, const float* from, std::int64_t lane, std::int64_t step, std::int64_t lanes, std::int64_t k, float* to) {
+void pack_panel(const Loops& loops, const float* from, std::int64_t lane, std::int64_t step, std::int64_t lanes, std::int64_t k,
+                float* to) {
   if (lanes == panel && step == 1) return loops.pack(from, lane, k, to);
   if (lanes < panel) std::fill(to, to + panel * k, 0.0f);
   if (lane == 1 && lanes == panel) {
@@ -52,11 +53,15 @@ const Loops& loops_of(Isa isa) {
     return loops;
   }();
   switch (isa) {
-    case Isa::avx2: return avx2_loops;
-    case Isa::avx512: return isa::cpu().avx512_vnni ? vnni_loops : without_vnni;
+    case Isa::avx2:
+      return avx2_loops;
+    case Isa::avx512:
+      return isa::cpu().avx512_vnni ? vnni_loops : without_vnni;
     case Isa::avx512_bf16:
-    case Isa::amx: return avx512_bf16_loops;
-    default: return emulated_loops;
+    case Isa::amx:
+      return avx512_bf16_loops;
+    default:
+      return emulated_loops;
   }
 }
 
@@ -68,9 +73,12 @@ Blocks blocks_of(int threads, std::int64_t jobs, std::int64_t m, std::int64_t n)
     cut.row_blocks = (m + cut.rows - 1) / cut.rows;
     cut.column_blocks = (n + cut.columns - 1) / cut.columns;
     if (jobs * cut.row_blocks * cut.column_blocks >= wanted) return cut;
-    if (cut.rows > 96 && m > 96) cut.rows /= 2;
-    else if (cut.columns > 64 && n > 64) cut.columns /= 2;
-    else return cut;
+    if (cut.rows > 96 && m > 96)
+      cut.rows /= 2;
+    else if (cut.columns > 64 && n > 64)
+      cut.columns /= 2;
+    else
+      return cut;
   }
 }
 
@@ -103,8 +111,10 @@ void block(const Loops& loops, const Job& job, std::int64_t row, std::int64_t ro
     const float* right = job.b.data + p * job.b.row + column * job.b.column;
     for (std::int64_t j = whole; j < columns; j += panel)
       pack_panel(loops, right + j * job.b.column, job.b.column, job.b.row, std::min(panel, columns - j), here, b + (j - whole) * here);
-    if (whole > 0 && turned) avx2_loops.turned(a, right, job.b.column, here, rows, whole, out, job.out_row, p > 0);
-    else if (whole > 0) loops.f32(a, right, job.b.row, panel, here, rows, whole, out, job.out_row, p > 0);
+    if (whole > 0 && turned)
+      avx2_loops.turned(a, right, job.b.column, here, rows, whole, out, job.out_row, p > 0);
+    else if (whole > 0)
+      loops.f32(a, right, job.b.row, panel, here, rows, whole, out, job.out_row, p > 0);
     if (whole < columns) loops.f32(a, b, panel, here * panel, here, rows, columns - whole, out + whole, job.out_row, p > 0);
   }
 }

@@ -12,32 +12,32 @@
 
 namespace heed::product {
 
-inline constexpr std::int64_t panel = 16;    ///< columns
-inline constexpr std::int64_t depth = 256;   ///< products summed apart before they are added to the others, f32
-inline constexpr std::int64_t most_rows = 6; ///< of a micro-kernel
+inline constexpr std::int64_t panel = 16;     ///< columns
+inline constexpr std::int64_t depth = 256;    ///< products summed apart before they are added to the others, f32
+inline constexpr std::int64_t most_rows = 6;  ///< of a micro-kernel
 
 /// How a panel of k channels lies in memory. Codes of 4 channels x 16 columns are 64 bytes: 8-bit codes (+128) of 4 channels a column,
 /// or 4-bit codes of 8, the second 4 in the high nibbles. Scales follow all codes of the panel, minima all scales: 16 of them for each
 /// group of channels.
 enum class Layout : std::uint8_t {
-  f32,       ///< [k][16]
-  f16,       ///< [k][16]
-  bf16,      ///< [k / 2][16][2], zero past k
-  q4,        ///< 4-bit, value (q - 8) d; d f16, 32 channels
-  q4_min,    ///< 4-bit, value q d + m; d, m f16, 32 channels
-  q4_wide,   ///< the same, d and m f32
-  q8,        ///< 8-bit, value q d; d f16, 32 channels
-  q8_min,    ///< 8-bit, value q d + m; d, m f16, 32 channels
-  q8_wide,   ///< the same, d and m f32
-  q8_half,   ///< 8-bit, value q d; d f32, 16 channels
+  f32,      ///< [k][16]
+  f16,      ///< [k][16]
+  bf16,     ///< [k / 2][16][2], zero past k
+  q4,       ///< 4-bit, value (q - 8) d; d f16, 32 channels
+  q4_min,   ///< 4-bit, value q d + m; d, m f16, 32 channels
+  q4_wide,  ///< the same, d and m f32
+  q8,       ///< 8-bit, value q d; d f16, 32 channels
+  q8_min,   ///< 8-bit, value q d + m; d, m f16, 32 channels
+  q8_wide,  ///< the same, d and m f32
+  q8_half,  ///< 8-bit, value q d; d f32, 16 channels
 };
 inline constexpr int layouts = 10;
 
 struct Form {
-  int bits;     ///< of a code; 16 and 32: floats
-  int channels; ///< of a scale
-  int scale;    ///< bytes of a scale
-  bool min;     ///< minima are stored
+  int bits;      ///< of a code; 16 and 32: floats
+  int channels;  ///< of a scale
+  int scale;     ///< bytes of a scale
+  bool min;      ///< minima are stored
 };
 inline constexpr Form forms[layouts] = {{32, 1, 0, false}, {16, 1, 0, false}, {16, 2, 0, false}, {4, 32, 2, false}, {4, 32, 2, true},
                                         {4, 32, 4, true},  {8, 32, 2, false}, {8, 32, 2, true},  {8, 32, 4, true},  {8, 16, 4, false}};
@@ -62,10 +62,10 @@ struct Left {
 /// Rows of 8-bit integers, blocks of 32 channels: x = scale * q, |q| <= 127.
 struct Rows {
   std::int8_t* q;
-  float* scale;             ///< a block
-  float* sum;               ///< a block: scale * (sum of q)
-  std::int32_t *minus, *half; ///< -128 * (sum of q) of a block, of each 16 channels
-  std::int64_t k;           ///< channels of a row; the others have k / 32 (half: k / 16) entries a row
+  float* scale;                ///< a block
+  float* sum;                  ///< a block: scale * (sum of q)
+  std::int32_t *minus, *half;  ///< -128 * (sum of q) of a block, of each 16 channels
+  std::int64_t k;              ///< channels of a row; the others have k / 32 (half: k / 16) entries a row
 
   Rows from(std::int64_t row) const {
     const std::int64_t b = row * (k / 32);
@@ -92,12 +92,12 @@ struct Loops {
   /// One or two rows, whole panels; columns of B contiguous and `ld` apart. Same bits as f32.
   void (*turned)(const Left& a, const float* b, std::int64_t ld, std::int64_t depth, std::int64_t rows, std::int64_t columns, float* c,
                  std::int64_t ldc, bool adding);
-  Product bf16;            ///< a float is a pair of bf16; null where there is no instruction for it
-  Expand expand[layouts];  ///< none for f32
-  Thin thin[layouts];      ///< none for f32
-  Dots dots[layouts];      ///< none for floats
-  void (*quantise)(const float* x, const Rows& to);          ///< one row
-  void (*round)(const float* x, std::int64_t n, std::uint16_t* to);  ///< to bf16, nearest even
+  Product bf16;                                      ///< a float is a pair of bf16; null where there is no instruction for it
+  Expand expand[layouts];                            ///< none for f32
+  Thin thin[layouts];                                ///< none for f32
+  Dots dots[layouts];                                ///< none for floats
+  void (*quantise)(const float* x, const Rows& to);  ///< one row
+  void (*round)(const float* x, std::int64_t n, std::uint16_t* to);             ///< to bf16, nearest even
   void (*pack)(const float* from, std::int64_t ld, std::int64_t n, float* to);  ///< 16 rows of n to [n][16]
 };
 

@@ -37,12 +37,18 @@ template <int N>
 void group(std::int64_t rows, const float* a, std::int64_t row, std::int64_t step, const float* b, std::int64_t next, std::int64_t apart,
            std::int64_t depth, float* c, std::int64_t ldc, bool adding) {
   switch (rows) {
-    case 1: return micro<1, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
-    case 2: return micro<2, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
-    case 3: return micro<3, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
-    case 4: return micro<4, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
-    case 5: return micro<5, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
-    default: return micro<6, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
+    case 1:
+      return micro<1, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
+    case 2:
+      return micro<2, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
+    case 3:
+      return micro<3, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
+    case 4:
+      return micro<4, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
+    case 5:
+      return micro<5, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
+    default:
+      return micro<6, N>(a, row, step, b, next, apart, depth, c, ldc, adding);
   }
 }
 
@@ -54,7 +60,8 @@ void multiply(const Left& a, const float* b, std::int64_t next, std::int64_t apa
     constexpr int N = decltype(panels)::value;
     for (; j + N * panel <= columns; j += N * panel)
       for (std::int64_t i = 0; i < rows; i += most_rows)
-        group<N>(rows - i, a.data + i / most_rows * a.group, a.row, a.step, b + j / panel * apart, next, apart, depth, c + i * ldc + j, ldc, adding);
+        group<N>(rows - i, a.data + i / most_rows * a.group, a.row, a.step, b + j / panel * apart, next, apart, depth, c + i * ldc + j, ldc,
+                 adding);
   };
   if constexpr (few_panels > wide_panels) {
     for (; rows == 1 && j + few_panels * panel <= columns; j += few_panels * panel)

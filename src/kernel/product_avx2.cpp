@@ -13,8 +13,8 @@ namespace heed::product::avx2 {
 using V = __m256;
 using I = __m256i;
 constexpr int width = 8;
-constexpr int wide_panels = 1, few_panels = 4;  // 6 x 16: 12 accumulators of 16 registers
-constexpr int dot_vectors = 1, few_vectors = 2; // 6 x 8 sums and 6 x 8 integers
+constexpr int wide_panels = 1, few_panels = 4;   // 6 x 16: 12 accumulators of 16 registers
+constexpr int dot_vectors = 1, few_vectors = 2;  // 6 x 8 sums and 6 x 8 integers
 
 inline V zero() { return _mm256_setzero_ps(); }
 inline V set1(float x) { return _mm256_set1_ps(x); }
@@ -40,9 +40,13 @@ inline void turn(const float* p, std::int64_t ld, V* to) {
 
 inline I load_int(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 template <int N>
-inline I shift_left(I x) { return _mm256_slli_epi32(x, N); }
+inline I shift_left(I x) {
+  return _mm256_slli_epi32(x, N);
+}
 template <int N>
-inline I shift_right(I x) { return _mm256_srli_epi32(x, N); }
+inline I shift_right(I x) {
+  return _mm256_srli_epi32(x, N);
+}
 inline I and_int(I x, int mask) { return _mm256_and_si256(x, _mm256_set1_epi32(mask)); }
 inline I add_int(I x, int y) { return _mm256_add_epi32(x, _mm256_set1_epi32(y)); }
 inline I add_ints(I x, I y) { return _mm256_add_epi32(x, y); }
@@ -89,14 +93,18 @@ inline Codes<bits> prepare(I x) {
   }
 }
 template <int bits>
-inline I dot_start(const std::int32_t*) { return _mm256_setzero_si256(); }
+inline I dot_start(const std::int32_t*) {
+  return _mm256_setzero_si256();
+}
 inline void dot_add(I& d, const Codes<4>& w, I x) { d = _mm256_add_epi16(d, _mm256_maddubs_epi16(w.x, x)); }
 inline void dot_add(I& d, const Codes<8>& w, I x) {
   const I pairs = _mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.x));
   d = _mm256_add_epi32(d, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 template <int bits>
-inline V dot_end(I d) { return _mm256_cvtepi32_ps(bits == 4 ? _mm256_madd_epi16(d, _mm256_set1_epi16(1)) : d); }
+inline V dot_end(I d) {
+  return _mm256_cvtepi32_ps(bits == 4 ? _mm256_madd_epi16(d, _mm256_set1_epi16(1)) : d);
+}
 
 #include "kernel/product.inl"
 #include "kernel/turned.inl"

@@ -16,8 +16,8 @@ namespace heed::product::avx512 {
 using V = __m512;
 using I = __m512i;
 constexpr int width = 16;
-constexpr int wide_panels = 4, few_panels = 4;  // 6 x 64: 24 accumulators of 32 registers
-constexpr int dot_vectors = 2, few_vectors = 2; // 6 x 32 sums and 6 x 32 integers
+constexpr int wide_panels = 4, few_panels = 4;   // 6 x 64: 24 accumulators of 32 registers
+constexpr int dot_vectors = 2, few_vectors = 2;  // 6 x 32 sums and 6 x 32 integers
 
 inline V zero() { return _mm512_setzero_ps(); }
 inline V set1(float x) { return _mm512_set1_ps(x); }
@@ -46,9 +46,13 @@ inline void turn(const float* p, std::int64_t ld, V* to) {
 
 inline I load_int(const void* p) { return _mm512_loadu_si512(p); }
 template <int N>
-inline I shift_left(I x) { return _mm512_slli_epi32(x, N); }
+inline I shift_left(I x) {
+  return _mm512_slli_epi32(x, N);
+}
 template <int N>
-inline I shift_right(I x) { return _mm512_srli_epi32(x, N); }
+inline I shift_right(I x) {
+  return _mm512_srli_epi32(x, N);
+}
 inline I and_int(I x, int mask) { return _mm512_and_si512(x, _mm512_set1_epi32(mask)); }
 inline I add_int(I x, int y) { return _mm512_add_epi32(x, _mm512_set1_epi32(y)); }
 inline I add_ints(I x, I y) { return _mm512_add_epi32(x, y); }
@@ -75,13 +79,21 @@ struct Codes {
   I x;
 };
 template <int bits>
-inline Codes<bits> prepare(I x) { return {bits == 4 ? and_int(x, 0x0f0f0f0f) : x}; }
+inline Codes<bits> prepare(I x) {
+  return {bits == 4 ? and_int(x, 0x0f0f0f0f) : x};
+}
 template <int bits>
-inline I dot_start(const std::int32_t* minus) { return bits == 4 ? _mm512_setzero_si512() : _mm512_set1_epi32(*minus); }
+inline I dot_start(const std::int32_t* minus) {
+  return bits == 4 ? _mm512_setzero_si512() : _mm512_set1_epi32(*minus);
+}
 template <int bits>
-inline void dot_add(I& d, const Codes<bits>& w, I x) { asm("vpdpbusd %2, %1, %0" : "+v"(d) : "v"(w.x), "v"(x)); }
+inline void dot_add(I& d, const Codes<bits>& w, I x) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(d) : "v"(w.x), "v"(x));
+}
 template <int bits>
-inline V dot_end(I d) { return _mm512_cvtepi32_ps(d); }
+inline V dot_end(I d) {
+  return _mm512_cvtepi32_ps(d);
+}
 
 #include "kernel/dots.inl"
 #include "kernel/product_table.inl"
@@ -128,4 +140,4 @@ static constexpr Loops with_bf16(Loops loops) {
 constinit const Loops avx512_loops = without_vnni(avx512::make_loops());
 constinit const Loops vnni_loops = avx512::make_loops();
 constinit const Loops avx512_bf16_loops = with_bf16(avx512::make_loops());
-}
+}  // namespace heed::product

@@ -42,9 +42,13 @@ inline I load_int(const void* p) {
   return x;
 }
 template <int N>
-inline I shift_left(I x) { return I(U(x) << N); }
+inline I shift_left(I x) {
+  return I(U(x) << N);
+}
 template <int N>
-inline I shift_right(I x) { return I(U(x) >> N); }
+inline I shift_right(I x) {
+  return I(U(x) >> N);
+}
 inline I and_int(I x, int mask) { return x & mask; }
 inline I add_int(I x, int y) { return x + y; }
 inline I add_ints(I x, I y) { return x + y; }
@@ -80,9 +84,13 @@ struct Codes {
   I x;
 };
 template <int bits>
-inline Codes<bits> prepare(I x) { return {bits == 4 ? x & 0x0f0f0f0f : x}; }
+inline Codes<bits> prepare(I x) {
+  return {bits == 4 ? x & 0x0f0f0f0f : x};
+}
 template <int bits>
-inline I dot_start(const std::int32_t* minus) { return I{} + (bits == 4 ? 0 : *minus); }
+inline I dot_start(const std::int32_t* minus) {
+  return I{} + (bits == 4 ? 0 : *minus);
+}
 template <int bits>
 inline void dot_add(I& d, const Codes<bits>& w, I x) {
   for (int i = 0; i < width; ++i)
@@ -90,7 +98,9 @@ inline void dot_add(I& d, const Codes<bits>& w, I x) {
       d[i] += std::int32_t(std::uint8_t(w.x[i] >> (8 * byte))) * std::int32_t(std::int8_t(x[i] >> (8 * byte)));
 }
 template <int bits>
-inline V dot_end(I d) { return to_float(d); }
+inline V dot_end(I d) {
+  return to_float(d);
+}
 
 inline void turn(const float* p, std::int64_t ld, V* to) {
   for (int d = 0; d < 4; ++d)
@@ -139,4 +149,4 @@ static constexpr Loops with_bf16(Loops loops) {
   return loops;
 }
 constinit const Loops emulated_loops = with_bf16(emulated::make_loops());
-}
+}  // namespace heed::product

@@ -7,8 +7,10 @@ constexpr std::int64_t ahead = 8192;  ///< bytes of codes asked for early where 
 template <Layout L>
 inline V factor(const std::uint8_t* w, std::int64_t k, int at, std::int64_t index, int first) {
   const std::uint8_t* p = w + code_bytes(L, k) + at * scale_bytes(L, k) + (index * panel + first) * form_of(L).scale;
-  if constexpr (form_of(L).scale == 2) return from_half(reinterpret_cast<const std::uint16_t*>(p));
-  else return load(reinterpret_cast<const float*>(p));
+  if constexpr (form_of(L).scale == 2)
+    return from_half(reinterpret_cast<const std::uint16_t*>(p));
+  else
+    return load(reinterpret_cast<const float*>(p));
 }
 
 /// f(channel, weight) for the channels of one load: `w` points at the column's codes, d and m are its scale and minimum (floats: not read).
@@ -50,7 +52,9 @@ __attribute__((always_inline)) inline void weights_of(const std::uint8_t* w, [[m
 }
 /// Channels of a column in one load, channels that share a scale, bytes of a column's part of a load.
 template <Layout L>
-constexpr int many = L == Layout::f16 ? 1 : L == Layout::bf16 ? 2 : 32 / form_of(L).bits;
+constexpr int many = L == Layout::f16    ? 1
+                     : L == Layout::bf16 ? 2
+                                         : 32 / form_of(L).bits;
 template <Layout L>
 constexpr int sharing = is_quantised(L) ? form_of(L).channels : many<L>;
 template <Layout L>
@@ -65,9 +69,10 @@ void expand(const std::uint8_t* w, std::int64_t k, std::int64_t from, std::int64
         if (i % sharing<L> == 0) d = factor<L>(w, k, 0, (from + i) / sharing<L>, first);
         if (form_of(L).min && i % sharing<L> == 0) m = factor<L>(w, k, 1, (from + i) / sharing<L>, first);
       }
-      weights_of<L>(w + ((from + i) / many<L> * panel + first) * column_bytes<L>, d, m, [&](int channel, V x) __attribute__((always_inline)) {
-        if (L != Layout::bf16 || i + channel < count) store(to + (i + channel) * panel + first, x);
-      });
+      weights_of<L>(
+          w + ((from + i) / many<L> * panel + first) * column_bytes<L>, d, m, [&](int channel, V x) __attribute__((always_inline)) {
+            if (L != Layout::bf16 || i + channel < count) store(to + (i + channel) * panel + first, x);
+          });
     }
   }
 }
@@ -103,10 +108,11 @@ __attribute__((noinline)) void thin_micro(const Left& a, const std::uint8_t* w, 
       for (int v = 0; v < N; ++v) {
         const std::uint8_t* here = codes + v / each * apart + v % each * width * column_bytes<L>;
         if (v % each == 0) __builtin_prefetch(here + ahead);
-        weights_of<L>(here, d[v], m[v], [&](int channel, V weight) __attribute__((always_inline)) {
+        weights_of<L>(
+            here, d[v], m[v], [&](int channel, V weight) __attribute__((always_inline)) {
 #pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) accumulate(sum[r][v], set1(x[r * row + channel]), weight);
-        });
+              for (int r = 0; r < R; ++r) accumulate(sum[r][v], set1(x[r * row + channel]), weight);
+            });
       }
     }
   }
@@ -142,13 +148,14 @@ void thin_rows(const Left& a, const std::uint8_t* w, std::int64_t apart, std::in
     float part[R * width];
     thin_micro<L, R, 1>(a, w, apart, k, from, count, j, part, width, false);
     for (int r = 0; r < R; ++r)
-      for (std::int64_t e = j; e < columns; ++e) c[r * ldc + e] = adding ? c[r * ldc + e] + part[r * width + e - j] : part[r * width + e - j];
+      for (std::int64_t e = j; e < columns; ++e)
+        c[r * ldc + e] = adding ? c[r * ldc + e] + part[r * width + e - j] : part[r * width + e - j];
   }
 }
 
 template <Layout L>
-void thin(const Left& a, std::int64_t rows, const std::uint8_t* w, std::int64_t apart, std::int64_t k, std::int64_t from, std::int64_t count,
-          std::int64_t columns, float* c, std::int64_t ldc, bool adding) {
+void thin(const Left& a, std::int64_t rows, const std::uint8_t* w, std::int64_t apart, std::int64_t k, std::int64_t from,
+          std::int64_t count, std::int64_t columns, float* c, std::int64_t ldc, bool adding) {
   std::int64_t i = 0;
   const auto at = [&](std::int64_t row) { return Left{a.data + row * a.row, a.row, 1, a.group}; };
   for (; i + 2 <= rows; i += 2) thin_rows<L, 2>(at(i), w, apart, k, from, count, columns, c + i * ldc, ldc, adding);

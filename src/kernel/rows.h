@@ -28,6 +28,8 @@ struct RowTable {
 extern const RowTable avx2_rows, avx512_rows;
 
 /// Emulated instruction sets use the loops that every CPU runs.
-inline const RowTable& rows_of(Isa isa) { return isa == Isa::avx512 || isa == Isa::avx512_bf16 || isa == Isa::amx ? avx512_rows : avx2_rows; }
+inline const RowTable& rows_of(Isa isa) {
+  return isa == Isa::avx512 || isa == Isa::avx512_bf16 || isa == Isa::amx ? avx512_rows : avx2_rows;
+}
 
 }  // namespace heed::kernel

@@ -47,8 +47,12 @@ inline V exp(V x) {
 template <class F>
 inline void each(std::int64_t n, F&& f) {
   std::int64_t i = 0;
-  for (; i + width <= n; i += width) f(i, [](const float* p) { return load(p); }, [](float* p, V x) { store(p, x); });
-  if (i < n) f(i, [&](const float* p) { return load_some(p, n - i, 0); }, [&](float* p, V x) { store_some(p, x, n - i); });
+  for (; i + width <= n; i += width)
+    f(
+        i, [](const float* p) { return load(p); }, [](float* p, V x) { store(p, x); });
+  if (i < n)
+    f(
+        i, [&](const float* p) { return load_some(p, n - i, 0); }, [&](float* p, V x) { store_some(p, x, n - i); });
 }
 
 void rms_norm(const float* x, const float* weight, float epsilon, std::int64_t n, float* y) {

@@ -24,6 +24,6 @@ inline S half(V x) { return (S)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_
 #pragma GCC pop_options
 
 namespace heed::kernel {
-constinit const RowTable avx2_rows = {avx2_loops::rms_norm, avx2_loops::add, avx2_loops::silu_mul, avx2_loops::rotate,
-                                       avx2_loops::blend, avx2_loops::log_sum_exp, avx2_loops::to_f16, avx2_loops::to_bf16};
+constinit const RowTable avx2_rows = {avx2_loops::rms_norm, avx2_loops::add,         avx2_loops::silu_mul, avx2_loops::rotate,
+                                      avx2_loops::blend,    avx2_loops::log_sum_exp, avx2_loops::to_f16,   avx2_loops::to_bf16};
 }

@@ -24,6 +24,6 @@ inline S half(V x) { return (S)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_
 #pragma GCC pop_options
 
 namespace heed::kernel {
-constinit const RowTable avx512_rows = {avx512_loops::rms_norm, avx512_loops::add, avx512_loops::silu_mul, avx512_loops::rotate,
-                                       avx512_loops::blend, avx512_loops::log_sum_exp, avx512_loops::to_f16, avx512_loops::to_bf16};
+constinit const RowTable avx512_rows = {avx512_loops::rms_norm, avx512_loops::add,         avx512_loops::silu_mul, avx512_loops::rotate,
+                                        avx512_loops::blend,    avx512_loops::log_sum_exp, avx512_loops::to_f16,   avx512_loops::to_bf16};
 }

@@ -59,12 +59,18 @@ template <int N>
 void rows_of(int rows, std::int64_t depth, Left a, Panels<const float> b, Panels<float> c, bool adding) {
   for (; rows >= 6; rows -= 6, a.data += 6 * a.row, c.data += 6 * c.row) block<6, N>(depth, a, b, c, adding);
   switch (rows) {
-    case 1: return block<1, N>(depth, a, b, c, adding);
-    case 2: return block<2, N>(depth, a, b, c, adding);
-    case 3: return block<3, N>(depth, a, b, c, adding);
-    case 4: return block<4, N>(depth, a, b, c, adding);
-    case 5: return block<5, N>(depth, a, b, c, adding);
-    default: return;
+    case 1:
+      return block<1, N>(depth, a, b, c, adding);
+    case 2:
+      return block<2, N>(depth, a, b, c, adding);
+    case 3:
+      return block<3, N>(depth, a, b, c, adding);
+    case 4:
+      return block<4, N>(depth, a, b, c, adding);
+    case 5:
+      return block<5, N>(depth, a, b, c, adding);
+    default:
+      return;
   }
 }
 
@@ -170,8 +176,8 @@ bool add_small(const float* x, const float* y, float limit, std::int64_t n, floa
   for (std::int64_t i = 0; i < n; i += width) {
     const V sum = add(load(x + i), load(y + i));
     store(to + i, sum);
-    worst = max(magnitude(sum), worst);        // keeps a NaN of `worst`
-    worst = fma(zero(), sum, worst);           // makes one of a NaN or infinity in `sum`
+    worst = max(magnitude(sum), worst);  // keeps a NaN of `worst`
+    worst = fma(zero(), sum, worst);     // makes one of a NaN or infinity in `sum`
   }
   float lanes[width];
   store(lanes, worst);

@@ -23,8 +23,8 @@ struct Products {
 
   /// s[r][c] = sum over d of q[r][d] k[c/16][d][c%16] for the panels that hold columns [first[g], last[g]) of each group g of
   /// rows; lanes[r][c%16] becomes the larger of itself and s[r][c]; NaN is passed over. Depth and strides are in words.
-  void (*score)(const float* q, std::int64_t ldq, const float* k, std::int64_t depth, float* s, std::int64_t lds, int rows, const int* first,
-                const int* last, float* lanes);
+  void (*score)(const float* q, std::int64_t ldq, const float* k, std::int64_t depth, float* s, std::int64_t lds, int rows,
+                const int* first, const int* last, float* lanes);
   /// out[r][c] += sum over keys j in [first[g], last[g]), multiples of pair * step, of p[r][j] v[c/16][j][c%16]; ldp and the
   /// `stride` of panels of v are in words.
   void (*value)(const float* p, std::int64_t ldp, const float* v, std::int64_t stride, float* out, std::int64_t ldo, int rows, int panels,
@@ -84,10 +84,10 @@ struct Table {
 
   /// Products with keys and values where they lie, for few rows: s[r][j] = q[r] k[j] and out[r] += sum of p[r][j] v[j] over n
   /// keys, `stride` elements apart, each dense.
-  void (*direct_score)(const float* q, std::int64_t ldq, const void* k, Stored type, std::int64_t stride, std::int64_t depth, std::int64_t n,
-                       float* s, std::int64_t lds, int rows);
-  void (*direct_value)(const float* p, std::int64_t ldp, const void* v, Stored type, std::int64_t stride, std::int64_t width, std::int64_t n,
-                       float* out, std::int64_t ldo, int rows);
+  void (*direct_score)(const float* q, std::int64_t ldq, const void* k, Stored type, std::int64_t stride, std::int64_t depth,
+                       std::int64_t n, float* s, std::int64_t lds, int rows);
+  void (*direct_value)(const float* p, std::int64_t ldp, const void* v, Stored type, std::int64_t stride, std::int64_t width,
+                       std::int64_t n, float* out, std::int64_t ldo, int rows);
 };
 
 extern const Table avx2_table, avx512_table, plain_table;
@@ -97,21 +97,29 @@ extern const Products avx512_bf16_products, amx_products, plain_bf16_products, p
 /// The table that serves an instruction set; those without loops of their own fall to the next lower one.
 inline const Table& table_of(Isa isa) {
   switch (isa) {
-    case Isa::avx2: return avx2_table;
+    case Isa::avx2:
+      return avx2_table;
     case Isa::avx512_bf16_emulated:
-    case Isa::amx_emulated: return plain_table;
-    default: return avx512_table;
+    case Isa::amx_emulated:
+      return plain_table;
+    default:
+      return avx512_table;
   }
 }
 
 /// Products of pairs; null where the instruction set has none.
 inline const Products* pairs_of(Isa isa) {
   switch (isa) {
-    case Isa::avx512_bf16: return &avx512_bf16_products;
-    case Isa::amx: return &amx_products;
-    case Isa::avx512_bf16_emulated: return &plain_bf16_products;
-    case Isa::amx_emulated: return &plain_amx_products;
-    default: return nullptr;
+    case Isa::avx512_bf16:
+      return &avx512_bf16_products;
+    case Isa::amx:
+      return &amx_products;
+    case Isa::avx512_bf16_emulated:
+      return &plain_bf16_products;
+    case Isa::amx_emulated:
+      return &plain_amx_products;
+    default:
+      return nullptr;
   }
 }
 

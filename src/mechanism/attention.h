@@ -59,9 +59,13 @@ struct Attention : Mechanism {
     o.window_right = window[1];
     if (scale) o.scale = float(*scale);
     o.softcap = float(softcap);
-    o.weighting = weighting == "sigmoid" ? Weighting::sigmoid : weighting == "relu" ? Weighting::relu
-                  : weighting == "softmax_plus_one" ? Weighting::softmax_plus_one : Weighting::softmax;
-    const auto give = [](std::optional<View>& to, const Tensor& from) { if (from.defined()) to = from.view(); };
+    o.weighting = weighting == "sigmoid"            ? Weighting::sigmoid
+                  : weighting == "relu"             ? Weighting::relu
+                  : weighting == "softmax_plus_one" ? Weighting::softmax_plus_one
+                                                    : Weighting::softmax;
+    const auto give = [](std::optional<View>& to, const Tensor& from) {
+      if (from.defined()) to = from.view();
+    };
     give(o.mask, mask);
     give(o.key_lengths, key_lengths);
     give(o.query_lengths, query_lengths);
@@ -72,7 +76,9 @@ struct Attention : Mechanism {
   std::int64_t sequences() const { return key_lengths.defined() || query_lengths.defined() ? q.extent(0) : 1; }
   /// p of query i of sequence b.
   std::int64_t position(std::int64_t b, std::int64_t i) const {
-    const auto length = [b](const Tensor& lengths, std::int64_t all) { return lengths.defined() ? lengths.data<std::int64_t>()[b * lengths.stride(0)] : all; };
+    const auto length = [b](const Tensor& lengths, std::int64_t all) {
+      return lengths.defined() ? lengths.data<std::int64_t>()[b * lengths.stride(0)] : all;
+    };
     return i + length(key_lengths, k.extent(1)) - length(query_lengths, q.extent(1));
   }
   /// value(p, j) for every pair: (sequences, N, M).

@@ -38,7 +38,8 @@ void check_dtype(const std::string& label, const TensorEntry& entry, DType given
   const DType wanted = entry.dtype;
   if (wanted == DType::f32 && !entry.gradient) return;
   const bool mask = wanted == DType::boolean && given == DType::u8;
-  if (wanted == DType::f32 ? !is_float(given) : given != wanted && !mask) fail(label, std::string("dtype ") + name_of(wanted), name_of(given));
+  if (wanted == DType::f32 ? !is_float(given) : given != wanted && !mask)
+    fail(label, std::string("dtype ") + name_of(wanted), name_of(given));
 }
 
 }  // namespace
@@ -103,19 +104,23 @@ Tensors starting_weights(const Declaration& d, const Symbols& symbols, std::uint
     std::vector<std::int64_t> extents;
     for (const std::string& word : words(entry->shape)) {
       const auto extent = word[0] == '*' ? std::nullopt : evaluate(word, symbols);
-      if (!extent) fail("weight " + entry->name, "a tensor of shape (" + entry->shape + "): " + word + " is settled by the weights alone", "none");
+      if (!extent)
+        fail("weight " + entry->name, "a tensor of shape (" + entry->shape + "): " + word + " is settled by the weights alone", "none");
       extents.push_back(std::int64_t(*extent));
     }
     Tensor weight(DType::f32, Shape(extents));
     const base::Random random(seed, stream);
-    const std::int64_t count = weight.count(), fan_in = extents.empty() || extents[0] == 0 ? 1 : std::max<std::int64_t>(1, count / extents[0]);
+    const std::int64_t count = weight.count(),
+                       fan_in = extents.empty() || extents[0] == 0 ? 1 : std::max<std::int64_t>(1, count / extents[0]);
     Init start = entry->start;
     if (start == Init::by_name && extents.size() < 2)
-      start = ends_with(entry->name, "bias") ? Init::zeros : ends_with(entry->name, "weight") || ends_with(entry->name, "gamma") ? Init::ones : Init::normal;
+      start = ends_with(entry->name, "bias")                                        ? Init::zeros
+              : ends_with(entry->name, "weight") || ends_with(entry->name, "gamma") ? Init::ones
+                                                                                    : Init::normal;
     for (std::int64_t i = 0; i < count; ++i) {
       const auto at = std::uint64_t(i);
-      weight.data<float>()[i] = start == Init::zeros  ? 0.0f
-                                : start == Init::ones ? 1.0f
+      weight.data<float>()[i] = start == Init::zeros    ? 0.0f
+                                : start == Init::ones   ? 1.0f
                                 : start == Init::normal ? float(0.02 * random.normal(at))
                                                         : float((2 * random.uniform(at) - 1) / std::sqrt(double(fan_in)));
     }

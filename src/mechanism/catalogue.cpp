@@ -52,17 +52,19 @@ Tensors with_leaves(const Declaration& d, Role role, Tensors given, const std::v
 }
 
 /// The outputs asked for, with their origins.
-Tensors execute(const Entry& entry, const Tensors& inputs, const Tensors& weights, const std::string& params, std::vector<std::string> names,
-                const std::vector<std::string>& of, Tensors& leaves, const Context& context) {
+Tensors execute(const Entry& entry, const Tensors& inputs, const Tensors& weights, const std::string& params,
+                std::vector<std::string> names, const std::vector<std::string>& of, Tensors& leaves, const Context& context) {
   const auto body = entry.make();
   auto d = mechanism::declare(*body, mechanism::parse_params(params));
-  if (!of.empty() && !d.gradient_refused.empty()) fail("gradient of " + of[0], "a mechanism with gradients", entry.slug + ": " + d.gradient_refused);
+  if (!of.empty() && !d.gradient_refused.empty())
+    fail("gradient of " + of[0], "a mechanism with gradients", entry.slug + ": " + d.gradient_refused);
   for (const std::string& name : of)
     if (name.rfind("in.", 0) != 0 && name.rfind("weight.", 0) != 0) fail("gradient of " + name, "in.NAME or weight.NAME", "'" + name + "'");
   auto symbols = mechanism::symbols_of(d);
   mechanism::take(d, Role::input, with_leaves(d, Role::input, inputs, of, leaves), symbols);
-  mechanism::take(d, Role::weight, with_leaves(d, Role::weight, weights.empty() ? mechanism::starting_weights(d, symbols, context.seed) : weights, of, leaves),
-                  symbols);
+  mechanism::take(
+      d, Role::weight,
+      with_leaves(d, Role::weight, weights.empty() ? mechanism::starting_weights(d, symbols, context.seed) : weights, of, leaves), symbols);
   if (names.empty()) names = {"out"};
   for (const auto& name : names) {
     const TensorEntry* output = mechanism::entry_of(d, Role::output, name);
@@ -89,7 +91,8 @@ Tensors execute(const Entry& entry, const Tensors& inputs, const Tensors& weight
 
 std::vector<MechanismInfo> list_mechanisms() {
   std::vector<MechanismInfo> list;
-  for (const auto& e : sorted_entries()) list.push_back({e.slug, e.family, e.kind, e.tier, e.paper, dynamic_cast<mechanism::Mixer*>(e.make().get()) != nullptr});
+  for (const auto& e : sorted_entries())
+    list.push_back({e.slug, e.family, e.kind, e.tier, e.paper, dynamic_cast<mechanism::Mixer*>(e.make().get()) != nullptr});
   return list;
 }
 
@@ -99,14 +102,26 @@ std::string describe_mechanism(const std::string& slug, const std::string& param
   const auto d = mechanism::declare(*body, mechanism::parse_params(params));
   Declaration defaults;
   untouched->describe(defaults);
-  json result = {{"slug", entry.slug}, {"family", entry.family}, {"kind", entry.kind}, {"tier", entry.tier},
+  json result = {{"slug", entry.slug},
+                 {"family", entry.family},
+                 {"kind", entry.kind},
+                 {"tier", entry.tier},
                  {"paper", entry.paper.empty() ? json(nullptr) : json(entry.paper)},
-                 {"inputs", json::array()}, {"weights", json::array()}, {"params", json::array()}, {"outputs", json::array()}, {"ignored", d.ignored}};
+                 {"inputs", json::array()},
+                 {"weights", json::array()},
+                 {"params", json::array()},
+                 {"outputs", json::array()},
+                 {"ignored", d.ignored}};
   for (const auto& e : d.tensors)
-    result[std::string(mechanism::role_name(e->role)) + "s"].push_back({{"name", e->name}, {"shape", e->shape}, {"dtype", name_of(e->dtype)},
-                                                             {"doc", e->doc}, {"required", e->required}, {"repeated", e->many != nullptr},
-                                                             {"gradient", e->gradient && d.gradient_refused.empty()}, {"when", e->condition},
-                                                             {"present", e->present}});
+    result[std::string(mechanism::role_name(e->role)) + "s"].push_back({{"name", e->name},
+                                                                        {"shape", e->shape},
+                                                                        {"dtype", name_of(e->dtype)},
+                                                                        {"doc", e->doc},
+                                                                        {"required", e->required},
+                                                                        {"repeated", e->many != nullptr},
+                                                                        {"gradient", e->gradient && d.gradient_refused.empty()},
+                                                                        {"when", e->condition},
+                                                                        {"present", e->present}});
   for (const auto& p : defaults.params) {
     json item = {{"name", p->name}, {"default", mechanism::value_of(*p)}, {"doc", p->doc}};
     if (!p->computed_as.empty()) item["computed"] = p->computed_as;
@@ -158,7 +173,8 @@ Tensors initial_weights(const std::string& slug, const Tensors& inputs, const st
   auto d = mechanism::declare(*body, mechanism::parse_params(params));
   auto symbols = mechanism::symbols_of(d);
   for (const auto& [name, tensor] : inputs)
-    if (const TensorEntry* entry = mechanism::entry_of(d, Role::input, name)) mechanism::match("input " + name, entry->shape, tensor.shape(), symbols);
+    if (const TensorEntry* entry = mechanism::entry_of(d, Role::input, name))
+      mechanism::match("input " + name, entry->shape, tensor.shape(), symbols);
   return mechanism::starting_weights(d, symbols, context.seed);
 }
 

@@ -30,21 +30,27 @@ class Parser {
   double sum() {
     double value = product();
     for (;;) {
-      if (take('+')) value += product();
-      else if (take('-')) value -= product();
-      else return value;
+      if (take('+'))
+        value += product();
+      else if (take('-'))
+        value -= product();
+      else
+        return value;
     }
   }
   double product() {
     double value = atom();
     for (;;) {
-      if (take('*')) value *= atom();
+      if (take('*'))
+        value *= atom();
       else if (take('/')) {
         const bool whole = take('/');
         value /= atom();
         if (whole) value = std::floor(value);
-      } else if (take('%')) value = std::fmod(value, atom());
-      else return value;
+      } else if (take('%'))
+        value = std::fmod(value, atom());
+      else
+        return value;
     }
   }
   double atom() {
@@ -112,8 +118,10 @@ void match(const std::string& name, const std::string& pattern, const Shape& sha
     const auto& part = parts[std::size_t(i)];
     const auto extent = shape[star >= 0 && i > star ? i + extra : i];
     const auto expected = evaluate(part, symbols);
-    if (!expected && is_symbol(part)) symbols[part] = double(extent);
-    else if (expected && *expected != double(extent)) wrong(" with " + part + " = " + std::to_string(std::int64_t(*expected)));
+    if (!expected && is_symbol(part))
+      symbols[part] = double(extent);
+    else if (expected && *expected != double(extent))
+      wrong(" with " + part + " = " + std::to_string(std::int64_t(*expected)));
   }
 }
 

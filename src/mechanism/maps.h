@@ -80,7 +80,8 @@ inline Tensor largest_and_mean(const Ops& ops, const Tensor& x) { return ops.con
 /// (B, C, H, W) <-> (B, H W, C).
 inline Tensor to_tokens(const Tensor& x) { return x.reshape({x.extent(0), x.extent(1), x.extent(2) * x.extent(3)}).transpose(1, 2); }
 inline Tensor to_map(const Tensor& tokens, std::int64_t H, std::int64_t W) {
-  if (tokens.extent(1) != H * W) fail("input x", std::to_string(H) + " x " + std::to_string(W) + " tokens", std::to_string(tokens.extent(1)));
+  if (tokens.extent(1) != H * W)
+    fail("input x", std::to_string(H) + " x " + std::to_string(W) + " tokens", std::to_string(tokens.extent(1)));
   return tokens.transpose(1, 2).reshape({tokens.extent(0), tokens.extent(2), H, W});
 }
 
@@ -88,8 +89,10 @@ inline Tensor to_map(const Tensor& tokens, std::int64_t H, std::int64_t W) {
 ///   q . height[y_k - y_q + (rows - 1)/2] + q . width[x_k - x_q + (rows - 1)/2].
 inline Tensor relative_terms(const Ops& ops, const Tensor& q, const Tensor& height, const Tensor& width, std::int64_t kH, std::int64_t kW) {
   const auto B = q.extent(0), h = q.extent(1), qH = q.extent(2), qW = q.extent(3), R = height.extent(0), S = width.extent(0);
-  const Tensor rows = ops.strided(ops.linear(q, height), {B, h, qH, qW, kH, 1}, {h * qH * qW * R, qH * qW * R, qW * R - 1, R, 1, 1}, (R - 1) / 2);
-  const Tensor columns = ops.strided(ops.linear(q, width), {B, h, qH, qW, 1, kW}, {h * qH * qW * S, qH * qW * S, qW * S, S - 1, 1, 1}, (S - 1) / 2);
+  const Tensor rows =
+      ops.strided(ops.linear(q, height), {B, h, qH, qW, kH, 1}, {h * qH * qW * R, qH * qW * R, qW * R - 1, R, 1, 1}, (R - 1) / 2);
+  const Tensor columns =
+      ops.strided(ops.linear(q, width), {B, h, qH, qW, 1, kW}, {h * qH * qW * S, qH * qW * S, qW * S, S - 1, 1, 1}, (S - 1) / 2);
   return ops.add(rows, columns).reshape({B, h, qH * qW, kH * kW});
 }
 

@@ -26,10 +26,11 @@ using Choice = std::variant<bool, std::string>;
 
 /// Where a parameter lives in its mechanism; the member's initialiser is the default.
 /// A list also takes a single value.
-using Slot = std::variant<bool*, std::int64_t*, double*, std::string*, std::optional<bool>*, std::optional<double>*, std::optional<std::int64_t>*,
-                          std::optional<std::string>*, std::vector<bool>*, std::vector<std::int64_t>*, std::vector<double>*, std::vector<std::string>*,
-                          std::optional<std::vector<std::int64_t>>*, std::vector<std::vector<std::int64_t>>*, std::vector<std::vector<double>>*,
-                          std::vector<std::vector<std::string>>*, std::map<std::string, std::int64_t>*, Choice*>;
+using Slot =
+    std::variant<bool*, std::int64_t*, double*, std::string*, std::optional<bool>*, std::optional<double>*, std::optional<std::int64_t>*,
+                 std::optional<std::string>*, std::vector<bool>*, std::vector<std::int64_t>*, std::vector<double>*,
+                 std::vector<std::string>*, std::optional<std::vector<std::int64_t>>*, std::vector<std::vector<std::int64_t>>*,
+                 std::vector<std::vector<double>>*, std::vector<std::vector<std::string>>*, std::map<std::string, std::int64_t>*, Choice*>;
 
 /// How a weight begins where none is given (seeded). by_name: uniform in +-1/sqrt(fan in) from rank 2 on; of the vectors, zeros
 /// for biases, ones for the other weights of norms ("weight", "gamma"), else normal of deviation 0.02.
@@ -46,13 +47,30 @@ struct TensorEntry {
   DType dtype = DType::f32;
   bool required = true, gradient = true, present = true;
 
-  TensorEntry& optional() { required = false; return *this; }
-  TensorEntry& init(Init how) { start = how; return *this; }
+  TensorEntry& optional() {
+    required = false;
+    return *this;
+  }
+  TensorEntry& init(Init how) {
+    start = how;
+    return *this;
+  }
   /// Selected, integer or constant: asking for its gradient is an error.
-  TensorEntry& no_gradient() { gradient = false; return *this; }
-  TensorEntry& of(DType type) { dtype = type; gradient = gradient && type == DType::f32; return *this; }
+  TensorEntry& no_gradient() {
+    gradient = false;
+    return *this;
+  }
+  TensorEntry& of(DType type) {
+    dtype = type;
+    gradient = gradient && type == DType::f32;
+    return *this;
+  }
   /// Present only where `holds`; `text` says so in the docs ("kind=col").
-  TensorEntry& when(bool holds, std::string text) { present = holds; condition = std::move(text); return *this; }
+  TensorEntry& when(bool holds, std::string text) {
+    present = holds;
+    condition = std::move(text);
+    return *this;
+  }
 };
 
 struct ParamEntry {
@@ -61,11 +79,23 @@ struct ParamEntry {
   std::optional<double> least_value, most_value;
   std::vector<std::string> choices;
 
-  ParamEntry& least(double value) { least_value = value; return *this; }
-  ParamEntry& most(double value) { most_value = value; return *this; }
-  ParamEntry& one_of(std::vector<std::string> values) { choices = std::move(values); return *this; }
+  ParamEntry& least(double value) {
+    least_value = value;
+    return *this;
+  }
+  ParamEntry& most(double value) {
+    most_value = value;
+    return *this;
+  }
+  ParamEntry& one_of(std::vector<std::string> values) {
+    choices = std::move(values);
+    return *this;
+  }
   /// What an absent value stands for, as text ("1/sqrt(D)").
-  ParamEntry& computed(std::string text) { computed_as = std::move(text); return *this; }
+  ParamEntry& computed(std::string text) {
+    computed_as = std::move(text);
+    return *this;
+  }
 };
 
 /// Filled by a mechanism's describe(), which is called once for the parameters and again when they are set, so that
@@ -116,7 +146,8 @@ class Declaration {
 
  private:
   TensorEntry& add(TensorEntry::Role role, std::string name, std::map<std::string, Tensor>& named, std::string shape, std::string doc) {
-    tensors.push_back(std::make_unique<TensorEntry>(TensorEntry{role, std::move(name), std::move(shape), std::move(doc), "", nullptr, &named}));
+    tensors.push_back(
+        std::make_unique<TensorEntry>(TensorEntry{role, std::move(name), std::move(shape), std::move(doc), "", nullptr, &named}));
     tensors.back()->required = false;
     return *tensors.back();
   }
@@ -177,9 +208,9 @@ struct Entry {
 }  // namespace heed::mechanism
 
 /// At the end of src/mechanism/<family>/<slug>.cpp; `id` is the file's name with underscores. CMake writes the registry.
-#define HEED_MECHANISM(id, Type, slug, family, kind, tier, paper)                                          \
-  namespace heed::mechanism {                                                                              \
-  Entry entry_##id() {                                                                                     \
-    return {slug, family, kind, tier, paper, [] { return std::unique_ptr<Mechanism>(new Type()); }};       \
-  }                                                                                                        \
+#define HEED_MECHANISM(id, Type, slug, family, kind, tier, paper) \
+  namespace heed::mechanism {                                     \
+  Entry entry_##id() {                                            \
+    return {slug, family, kind, tier, paper, [] { return std::unique_ptr<Mechanism>(new Type()); }};             \
+  }                                                               \
   }

@@ -20,8 +20,10 @@ View rows(const View& x, std::int64_t from, std::int64_t length) { return Tensor
 
 struct WindowCache : Mixer::State {
   WindowCache(const Layer& layer, std::int64_t sinks, std::int64_t window)
-      : left(window), first(layer.kept, sinks, layer.kv_heads, layer.key_width, layer.value_width),
-        last(layer.kept, std::min(layer.capacity, left + window_block + window_slack), layer.kv_heads, layer.key_width, layer.value_width) {}
+      : left(window),
+        first(layer.kept, sinks, layer.kv_heads, layer.key_width, layer.value_width),
+        last(layer.kept, std::min(layer.capacity, left + window_block + window_slack), layer.kv_heads, layer.key_width, layer.value_width) {
+  }
   std::int64_t bytes() const override { return first.bytes() + last.bytes(); }
   std::int64_t left;
   cache::KeyValues first, last;
@@ -35,7 +37,8 @@ void merge(const View& a, const float* lse_a, std::int64_t lda, const Tensor& b,
     for (std::int64_t h = 0; h < H; ++h) {
       const float la = lse_a[h * lda + i], lb = lse_b.data<float>()[h * n + i];
       const float top = std::max(la, lb), wa = std::exp(la - top), wb = std::exp(lb - top), sum = wa + wb;
-      loops.blend(static_cast<float*>(a.data) + i * a.stride(1) + h * a.stride(2), wa / sum, b.data<float>() + (i * H + h) * E, wb / sum, E);
+      loops.blend(static_cast<float*>(a.data) + i * a.stride(1) + h * a.stride(2), wa / sum, b.data<float>() + (i * H + h) * E, wb / sum,
+                  E);
     }
   });
 }
@@ -75,8 +78,10 @@ void PromptMixer::read(State& state, const Tensor& q, const Tensor& k, const Ten
 
 std::unique_ptr<Mixer::State> WindowMixer::open(const Layer& layer) {
   const Look l = look();
-  if (l.options.weighting == Weighting::relu) fail("parameter weighting", "another than relu, whose weights depend on the keys that were left behind", "relu");
-  if (l.sinks > 0 && l.options.weighting != Weighting::softmax) fail("parameter weighting", "softmax, since sinks and window are merged", "another");
+  if (l.options.weighting == Weighting::relu)
+    fail("parameter weighting", "another than relu, whose weights depend on the keys that were left behind", "relu");
+  if (l.sinks > 0 && l.options.weighting != Weighting::softmax)
+    fail("parameter weighting", "softmax, since sinks and window are merged", "another");
   const std::int64_t own = narrower(l.left, layer.window_left), left = own < 0 ? layer.capacity : std::min(own, layer.capacity);
   return std::make_unique<WindowCache>(layer, std::min(l.sinks, layer.capacity), left);
 }

@@ -47,9 +47,12 @@ void assign(const std::string& name, const json& value, std::map<std::string, st
   for (const auto& [key, item] : value.items()) assign(name, item, &(*slot)[key]);
 }
 void assign(const std::string& name, const json& value, Choice* slot) {
-  if (value.is_boolean()) *slot = value.get<bool>();
-  else if (value.is_string()) *slot = value.get<std::string>();
-  else wrong_type(name, "true, false or text", value);
+  if (value.is_boolean())
+    *slot = value.get<bool>();
+  else if (value.is_string())
+    *slot = value.get<std::string>();
+  else
+    wrong_type(name, "true, false or text", value);
 }
 template <class T>
 void assign(const std::string& name, const json& value, std::vector<T>* slot) {
@@ -72,9 +75,13 @@ void assign(const std::string& name, const json& value, std::optional<T>* slot) 
 }
 
 template <class T>
-json to_json(const T& value) { return value; }
+json to_json(const T& value) {
+  return value;
+}
 template <class T>
-json to_json(const std::optional<T>& value) { return value ? json(*value) : json(nullptr); }
+json to_json(const std::optional<T>& value) {
+  return value ? json(*value) : json(nullptr);
+}
 
 json to_json(const Choice& value) {
   return std::visit([](const auto& held) { return json(held); }, value);
@@ -94,18 +101,24 @@ void check_range(const ParamEntry& param) {
     if (!item.is_number()) return;
     const double number = item.get<double>();
     if (!std::isfinite(number)) fail("parameter " + param.name, "a finite number", std::to_string(number));
-    if (param.least_value && number < *param.least_value) fail("parameter " + param.name, "at least " + json(*param.least_value).dump(), item.dump());
-    if (param.most_value && number > *param.most_value) fail("parameter " + param.name, "at most " + json(*param.most_value).dump(), item.dump());
+    if (param.least_value && number < *param.least_value)
+      fail("parameter " + param.name, "at least " + json(*param.least_value).dump(), item.dump());
+    if (param.most_value && number > *param.most_value)
+      fail("parameter " + param.name, "at most " + json(*param.most_value).dump(), item.dump());
   };
-  if (value.is_array()) std::for_each(value.begin(), value.end(), check);
-  else check(value);
+  if (value.is_array())
+    std::for_each(value.begin(), value.end(), check);
+  else
+    check(value);
   const auto known = [&](const json& item) {
     if (item.is_null() || std::find(param.choices.begin(), param.choices.end(), item.get<std::string>()) != param.choices.end()) return;
     fail("parameter " + param.name, "one of " + json(param.choices).dump(), item.dump());
   };
   if (param.choices.empty()) return;
-  if (value.is_array()) std::for_each(value.begin(), value.end(), known);
-  else known(value);
+  if (value.is_array())
+    std::for_each(value.begin(), value.end(), known);
+  else
+    known(value);
 }
 
 }  // namespace

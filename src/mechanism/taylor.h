@@ -25,8 +25,8 @@ inline Tensor second_powers(const Ops& ops, const Tensor& x) {
 /// out_i = sum_j w_ij v_j and sum_i = sum_j w_ij, w_ij = a0 + a1 s + a2 s^2, s = q_i . k_j, over all j or j <= i (causal), with a
 /// state of moments in place of the weights. q, k (B, N, H, D), v (B, N, H, E) -> (B, N, H, E), (B, N, H, 1). Features exist for a
 /// block of tokens at a time.
-inline std::pair<Tensor, Tensor> by_moments(const Ops& ops, const Tensor& q, const Tensor& k, const Tensor& v, double a0, double a1, double a2,
-                                            bool causal, std::int64_t chunk = 0) {
+inline std::pair<Tensor, Tensor> by_moments(const Ops& ops, const Tensor& q, const Tensor& k, const Tensor& v, double a0, double a1,
+                                            double a2, bool causal, std::int64_t chunk = 0) {
   constexpr std::int64_t block = 256;
   const auto N = q.extent(1), E = v.extent(3);
   const auto features = [&](const Tensor& x, double f0, double f1, double f2) {
@@ -41,7 +41,8 @@ inline std::pair<Tensor, Tensor> by_moments(const Ops& ops, const Tensor& q, con
     ScanTerms before;
     for (std::int64_t from = 0; from == 0 || from < N; from += block) {
       const auto part = [&](const Tensor& x) { return x.slice(1, from, std::min(block, N - from)); };
-      const auto got = ops.scan(features(part(q), a0, a1, a2), features(part(k), 1, 1, 1), part(v), before, options, want_sum | want_final | want_final_sum);
+      const auto got = ops.scan(features(part(q), a0, a1, a2), features(part(k), 1, 1, 1), part(v), before, options,
+                                want_sum | want_final | want_final_sum);
       outs.push_back(got.out), totals.push_back(got.sum.reshape({q.extent(0), got.sum.extent(1), q.extent(2), 1}));
       before.initial = got.final, before.initial_sum = got.final_sum;
     }

@@ -55,12 +55,18 @@ std::vector<OutputError> verify(const std::string& path, const Context& context)
   std::vector<std::string> of;
   std::vector<std::string> names;
   for (const auto& [name, tensor] : file.tensors) {
-    if (name.rfind("in.", 0) == 0) inputs[name.substr(3)] = tensor;
-    else if (name.rfind("weight.", 0) == 0) weights[name.substr(7)] = tensor;
-    else if (name.rfind("out.", 0) == 0) wanted[name.substr(4)] = tensor, names.push_back(name.substr(4));
-    else if (name.rfind("cotangent.", 0) == 0) cotangents[name.substr(10)] = tensor;
-    else if (name.rfind("grad.", 0) == 0) wanted[name] = tensor, of.push_back(name.substr(5));
-    else fail(path + ": " + name, "in., weight., out., grad. or cotangent. names", "another");
+    if (name.rfind("in.", 0) == 0)
+      inputs[name.substr(3)] = tensor;
+    else if (name.rfind("weight.", 0) == 0)
+      weights[name.substr(7)] = tensor;
+    else if (name.rfind("out.", 0) == 0)
+      wanted[name.substr(4)] = tensor, names.push_back(name.substr(4));
+    else if (name.rfind("cotangent.", 0) == 0)
+      cotangents[name.substr(10)] = tensor;
+    else if (name.rfind("grad.", 0) == 0)
+      wanted[name] = tensor, of.push_back(name.substr(5));
+    else
+      fail(path + ": " + name, "in., weight., out., grad. or cotangent. names", "another");
   }
   if (names.empty()) fail(path, "at least one out. tensor", "none");
   for (const auto& [name, tensor] : cotangents)

@@ -64,7 +64,8 @@ void read_scaling(Config& c, const json& config, const Keys& keys) {
   if (!config[name].is_object()) fail(keys.file() + ": " + name, "an object", config[name].dump().substr(0, 60));
   const Keys rope(config[name], keys.file() + ": " + name);
   c.rope.base = rope.number_or("rope_theta", c.rope.base);
-  if (rope.has("partial_rotary_factor") && rope.number("partial_rotary_factor") != 1) fail(rope.file() + ": partial_rotary_factor", "1", "another");
+  if (rope.has("partial_rotary_factor") && rope.number("partial_rotary_factor") != 1)
+    fail(rope.file() + ": partial_rotary_factor", "1", "another");
   const std::string type = rope.has("rope_type") ? rope.text("rope_type") : rope.has("type") ? rope.text("type") : "default";
   if (type == "default") return;
   if (type != "linear" && type != "dynamic" && type != "llama3" && type != "yarn")
@@ -85,8 +86,9 @@ void read_scaling(Config& c, const json& config, const Keys& keys) {
     c.rope.beta_slow = rope.number_or("beta_slow", 1);
     c.rope.truncate = rope.flag("truncate", true);
     c.rope.attention_factor = rope.has("attention_factor") ? rope.number("attention_factor")
-                              : rope.has("mscale") && rope.has("mscale_all_dim") ? gain(rope.number("mscale")) / gain(rope.number("mscale_all_dim"))
-                                                                                 : gain(1);
+                              : rope.has("mscale") && rope.has("mscale_all_dim")
+                                  ? gain(rope.number("mscale")) / gain(rope.number("mscale_all_dim"))
+                                  : gain(1);
   }
 }
 
@@ -100,9 +102,11 @@ void read_windows(Config& c, const json& config, const Keys& keys) {
   for (std::int64_t i = 0; i < c.layers; ++i) c.windowed[std::size_t(i)] = i >= full;
   if (c.architecture != "qwen2" || !keys.has("layer_types")) return;
   const json& types = config["layer_types"];
-  if (!types.is_array() || std::int64_t(types.size()) != c.layers) fail(keys.file() + ": layer_types", "one a layer", types.dump().substr(0, 60));
+  if (!types.is_array() || std::int64_t(types.size()) != c.layers)
+    fail(keys.file() + ": layer_types", "one a layer", types.dump().substr(0, 60));
   for (std::size_t i = 0; i < types.size(); ++i) {
-    if (types[i] != "full_attention" && types[i] != "sliding_attention") fail(keys.file() + ": layer_types", "full_attention or sliding_attention", types[i].dump());
+    if (types[i] != "full_attention" && types[i] != "sliding_attention")
+      fail(keys.file() + ": layer_types", "full_attention or sliding_attention", types[i].dump());
     c.windowed[i] = types[i] == "sliding_attention";
   }
 }
@@ -121,7 +125,8 @@ Config read_config(const std::string& text, const std::string& file) {
   c.width = keys.whole("hidden_size");
   c.heads = keys.whole("num_attention_heads");
   c.kv_heads = c.architecture == "llama" ? keys.whole_or("num_key_value_heads", c.heads) : keys.whole("num_key_value_heads");
-  if (!keys.has("head_dim") && c.width % c.heads) fail(file + ": hidden_size", "a multiple of num_attention_heads", std::to_string(c.width));
+  if (!keys.has("head_dim") && c.width % c.heads)
+    fail(file + ": hidden_size", "a multiple of num_attention_heads", std::to_string(c.width));
   c.head_width = keys.whole_or("head_dim", c.width / c.heads);
   c.inner = keys.whole("intermediate_size");
   c.vocabulary = keys.whole("vocab_size");
@@ -165,8 +170,10 @@ std::vector<double> frequencies(const Config& c, std::int64_t capacity) {
     if (c.rope_scaling == "linear") f /= r.factor;
     if (c.rope_scaling == "llama3") {
       const double length = 2 * pi / f, smooth = (r.original / length - r.low_frequency) / (r.high_frequency - r.low_frequency);
-      if (length > r.original / r.low_frequency) f /= r.factor;
-      else if (length >= r.original / r.high_frequency) f = (1 - smooth) * f / r.factor + smooth * f;
+      if (length > r.original / r.low_frequency)
+        f /= r.factor;
+      else if (length >= r.original / r.high_frequency)
+        f = (1 - smooth) * f / r.factor + smooth * f;
     }
     if (c.rope_scaling == "yarn") {
       const double keep = 1 - std::clamp((double(i) - low) / (high - low), 0.0, 1.0);

@@ -12,12 +12,12 @@ namespace heed::model {
 /// How positions turn queries and keys. The schemes are those of transformers' modeling_rope_utils.
 struct Rope {
   double base = 10000, factor = 1;
-  double original = 0;                             ///< trained length (llama3, yarn, dynamic)
-  double low_frequency = 1, high_frequency = 4;    ///< llama3
-  double beta_fast = 32, beta_slow = 1;            ///< yarn
-  double attention_factor = 1;                     ///< yarn: multiplies cos and sin
-  bool truncate = true;                            ///< yarn
-  std::vector<float> divisors;                     ///< GGUF's rope_freqs.weight: each frequency is divided by its own
+  double original = 0;                           ///< trained length (llama3, yarn, dynamic)
+  double low_frequency = 1, high_frequency = 4;  ///< llama3
+  double beta_fast = 32, beta_slow = 1;          ///< yarn
+  double attention_factor = 1;                   ///< yarn: multiplies cos and sin
+  bool truncate = true;                          ///< yarn
+  std::vector<float> divisors;                   ///< GGUF's rope_freqs.weight: each frequency is divided by its own
 };
 
 struct Config : ModelConfig {
@@ -26,7 +26,7 @@ struct Config : ModelConfig {
   bool qkv_bias = false, output_bias = false, mlp_bias = false;
   std::vector<bool> windowed;  ///< by layer: whether `window` holds there
   int bos = -1;
-  std::vector<int> ends;       ///< tokens that end a text
+  std::vector<int> ends;  ///< tokens that end a text
 };
 
 /// `text` is config.json's; `file` its name for errors. Throws Error naming the key.

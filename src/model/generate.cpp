@@ -69,7 +69,8 @@ std::vector<int> generate(Session& session, std::span<const int> ids, std::int64
   if (tokens < 0) fail("tokens", "0 or more", std::to_string(tokens));
   const auto room = session.capacity() - session.position();
   if (std::int64_t(ids.size()) + std::max<std::int64_t>(tokens - 1, 0) > room)
-    fail("tokens", "a prompt and its continuation of at most " + std::to_string(room), std::to_string(ids.size()) + " + " + std::to_string(tokens));
+    fail("tokens", "a prompt and its continuation of at most " + std::to_string(room),
+         std::to_string(ids.size()) + " + " + std::to_string(tokens));
   std::vector<int> written;
   Tensor state = session.read(ids);
   while (std::int64_t(written.size()) < tokens) {

@@ -22,13 +22,19 @@ class Metadata {
   std::int64_t whole(const std::string& key, std::int64_t least = 1) const {
     const GgufValue& value = want(key, "an integer");
     std::int64_t n = -1;
-    if (const auto* i = std::get_if<std::int64_t>(&value)) n = *i;
-    else if (const auto* u = std::get_if<std::uint64_t>(&value)) n = *u > (std::uint64_t{1} << 40) ? -1 : std::int64_t(*u);
-    else fail(file_ + ": " + key, "an integer", "another type");
-    if (n < least || n > (std::int64_t{1} << 40)) fail(file_ + ": " + key, "an integer of " + std::to_string(least) + " or more", "another");
+    if (const auto* i = std::get_if<std::int64_t>(&value))
+      n = *i;
+    else if (const auto* u = std::get_if<std::uint64_t>(&value))
+      n = *u > (std::uint64_t{1} << 40) ? -1 : std::int64_t(*u);
+    else
+      fail(file_ + ": " + key, "an integer", "another type");
+    if (n < least || n > (std::int64_t{1} << 40))
+      fail(file_ + ": " + key, "an integer of " + std::to_string(least) + " or more", "another");
     return n;
   }
-  std::int64_t whole_or(const std::string& key, std::int64_t otherwise, std::int64_t least = 1) const { return find(key) ? whole(key, least) : otherwise; }
+  std::int64_t whole_or(const std::string& key, std::int64_t otherwise, std::int64_t least = 1) const {
+    return find(key) ? whole(key, least) : otherwise;
+  }
   double number(const std::string& key) const {
     const GgufValue& value = want(key, "a number");
     const auto* x = std::get_if<double>(&value);
@@ -52,12 +58,14 @@ class Metadata {
 void read_scaling(Config& c, const Metadata& m, const std::string& prefix, const Gguf& gguf) {
   c.rope.base = m.number_or(prefix + "rope.freq_base", 10000);
   const std::string type = m.find(prefix + "rope.scaling.type") ? m.text(prefix + "rope.scaling.type") : "none";
-  if (type != "none" && type != "linear" && type != "yarn") fail(m.file() + ": " + prefix + "rope.scaling.type", "none, linear or yarn", "'" + type + "'");
+  if (type != "none" && type != "linear" && type != "yarn")
+    fail(m.file() + ": " + prefix + "rope.scaling.type", "none, linear or yarn", "'" + type + "'");
   c.rope_scaling = type;
   c.rope.factor = m.number_or(prefix + "rope.scaling.factor", 1);
   c.rope.original = double(m.whole_or(prefix + "rope.scaling.original_context_length", c.context));
   if (type == "yarn") {
-    c.rope.attention_factor = m.number_or(prefix + "rope.scaling.attn_factor", 1) * (c.rope.factor <= 1 ? 1 : 0.1 * std::log(c.rope.factor) + 1);
+    c.rope.attention_factor =
+        m.number_or(prefix + "rope.scaling.attn_factor", 1) * (c.rope.factor <= 1 ? 1 : 0.1 * std::log(c.rope.factor) + 1);
     c.rope.beta_fast = m.number_or(prefix + "rope.scaling.yarn_beta_fast", 32);
     c.rope.beta_slow = m.number_or(prefix + "rope.scaling.yarn_beta_slow", 1);
   }
@@ -78,16 +86,20 @@ Config read_config(const Gguf& gguf, const std::string& file) {
   const Metadata m(gguf, file);
   Config c;
   c.architecture = m.text("general.architecture");
-  if (c.architecture != "llama" && c.architecture != "qwen2") fail(file + ": general.architecture", "llama or qwen2", "'" + c.architecture + "'");
+  if (c.architecture != "llama" && c.architecture != "qwen2")
+    fail(file + ": general.architecture", "llama or qwen2", "'" + c.architecture + "'");
   const std::string p = c.architecture + ".";
   c.layers = m.whole(p + "block_count");
   c.width = m.whole(p + "embedding_length");
   c.heads = m.whole(p + "attention.head_count");
   c.kv_heads = m.whole_or(p + "attention.head_count_kv", c.heads);
-  if (!m.find(p + "attention.key_length") && c.width % c.heads) fail(file + ": " + p + "embedding_length", "a multiple of the heads", std::to_string(c.width));
+  if (!m.find(p + "attention.key_length") && c.width % c.heads)
+    fail(file + ": " + p + "embedding_length", "a multiple of the heads", std::to_string(c.width));
   c.head_width = m.whole_or(p + "attention.key_length", c.width / c.heads);
-  if (m.whole_or(p + "attention.value_length", c.head_width) != c.head_width) fail(file + ": " + p + "attention.value_length", "the width of keys", "another");
-  if (m.whole_or(p + "rope.dimension_count", c.head_width) != c.head_width) fail(file + ": " + p + "rope.dimension_count", "the width of heads", "another");
+  if (m.whole_or(p + "attention.value_length", c.head_width) != c.head_width)
+    fail(file + ": " + p + "attention.value_length", "the width of keys", "another");
+  if (m.whole_or(p + "rope.dimension_count", c.head_width) != c.head_width)
+    fail(file + ": " + p + "rope.dimension_count", "the width of heads", "another");
   if (m.whole_or(p + "expert_count", 0, 0) > 0) fail(file + ": " + p + "expert_count", "a model without experts", "one with");
   c.inner = m.whole(p + "feed_forward_length");
   c.context = m.whole(p + "context_length");

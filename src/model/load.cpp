@@ -47,7 +47,8 @@ std::map<std::string, Tensor> read_parts(const fs::path& directory, std::vector<
   for (const auto& name : names) {
     files.push_back((directory / name).string());
     for (auto& [tensor, value] : read_safetensors(files.back()).tensors)
-      if (!tensors.emplace(tensor, value).second) fail(files.back() + ": " + tensor, "a tensor of one part", "one that another part has too");
+      if (!tensors.emplace(tensor, value).second)
+        fail(files.back() + ": " + tensor, "a tensor of one part", "one that another part has too");
   }
   return tensors;
 }
@@ -65,8 +66,10 @@ Model Model::load(const std::string& path, int threads) {
     parts->files.push_back(config.string());
     const auto tensors = read_parts(directory, parts->files);
     parts->weights = model::read_weights(parts->config, tensors, parts->files.back(), threads);
-    if (fs::exists(vocabulary)) parts->tokenizer.emplace(model::read_vocabulary(read_text(vocabulary), vocabulary.string(), parts->config));
-    else if (parts->config.vocabulary == 256) parts->tokenizer.emplace(byte_vocabulary());
+    if (fs::exists(vocabulary))
+      parts->tokenizer.emplace(model::read_vocabulary(read_text(vocabulary), vocabulary.string(), parts->config));
+    else if (parts->config.vocabulary == 256)
+      parts->tokenizer.emplace(byte_vocabulary());
   } else {
     if (!fs::exists(path, ignored)) fail(path, "a model's directory or GGUF file", "no such file");
     const Gguf gguf = read_gguf(path);
@@ -81,7 +84,9 @@ Model Model::load(const std::string& path, int threads) {
 }
 
 const ModelConfig& Model::config() const { return parts_->config; }
-bool Model::ends(int id) const { return std::find(parts_->config.ends.begin(), parts_->config.ends.end(), id) != parts_->config.ends.end(); }
+bool Model::ends(int id) const {
+  return std::find(parts_->config.ends.begin(), parts_->config.ends.end(), id) != parts_->config.ends.end();
+}
 const std::string& Model::path() const { return parts_->path; }
 std::int64_t Model::weight_bytes() const { return parts_->weights.bytes(); }
 

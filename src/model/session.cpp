@@ -56,7 +56,9 @@ struct Session::Parts {
   }
   void norm(const float* from, const Tensor& weight, std::int64_t n, float* to) const {
     const std::int64_t width = config().width;
-    rows(n, [&](std::int64_t i) { loops().rms_norm(from + i * width, weight.data<float>(), float(config().norm_epsilon), width, to + i * width); });
+    rows(n, [&](std::int64_t i) {
+      loops().rms_norm(from + i * width, weight.data<float>(), float(config().norm_epsilon), width, to + i * width);
+    });
   }
   void multiply(const model::Linear& linear, engine::Activations& from, float* to) const {
     const std::int64_t out = linear.matrix.outputs();
@@ -112,7 +114,9 @@ void Session::Parts::attend(std::int64_t layer, std::int64_t n) {
   }
   const Tensor queries = heads_of(q, n, c.heads, c.head_width), keys = heads_of(k, n, c.kv_heads, c.head_width);
   if (watch) {
-    const auto seen = [&](const Tensor& rows, std::int64_t heads) { return dense_view(rows.data<float>(), DType::f32, {n, heads, c.head_width}); };
+    const auto seen = [&](const Tensor& rows, std::int64_t heads) {
+      return dense_view(rows.data<float>(), DType::f32, {n, heads, c.head_width});
+    };
     watch(layer, position, seen(q, c.heads), seen(k, c.kv_heads));
   }
   Ops ops(context);
@@ -167,8 +171,10 @@ Session::Session(const Model& model, std::int64_t capacity, const Way& way, cons
   auto& p = *parts_;
   p.model = model, p.context = context, p.capacity = capacity;
   const auto& c = p.config();
-  if (capacity < 1 || capacity > c.context) fail("capacity", "1 to the model's " + std::to_string(c.context) + " tokens", std::to_string(capacity));
-  if (context.precision != Precision::fast && context.precision != Precision::strict) fail("precision", "fast or strict for a model", "another");
+  if (capacity < 1 || capacity > c.context)
+    fail("capacity", "1 to the model's " + std::to_string(c.context) + " tokens", std::to_string(capacity));
+  if (context.precision != Precision::fast && context.precision != Precision::strict)
+    fail("precision", "fast or strict for a model", "another");
   if (context.threads < 0) fail("context.threads", "0 or more", std::to_string(context.threads));
   p.body = mechanism::configure(way.slug, way.params, &p.parameters);
   p.mixer = dynamic_cast<mechanism::Mixer*>(p.body.get());
@@ -179,8 +185,8 @@ Session::Session(const Model& model, std::int64_t capacity, const Way& way, cons
   }
   p.frequencies = model::frequencies(c, capacity);
   for (std::int64_t i = 0; i < c.layers; ++i) {
-    const mechanism::Layer layer{i, c.heads, c.kv_heads, c.head_width, c.head_width, capacity, c.windowed[std::size_t(i)] ? c.window - 1 : -1,
-                                 kept_by(context)};
+    const mechanism::Layer layer{
+        i, c.heads, c.kv_heads, c.head_width, c.head_width, capacity, c.windowed[std::size_t(i)] ? c.window - 1 : -1, kept_by(context)};
     p.states.push_back(p.mixer->open(layer));
   }
 }
@@ -192,7 +198,8 @@ Tensor Session::read(std::span<const int> ids, std::int64_t keep) {
   auto& p = *parts_;
   const auto n = std::int64_t(ids.size());
   if (n == 0) fail("ids", "at least one token", "none");
-  if (n > p.capacity - p.position) fail("ids", "at most the " + std::to_string(p.capacity - p.position) + " tokens that the session has room for", std::to_string(n));
+  if (n > p.capacity - p.position)
+    fail("ids", "at most the " + std::to_string(p.capacity - p.position) + " tokens that the session has room for", std::to_string(n));
   for (const int id : ids)
     if (id < 0 || id >= p.config().vocabulary) fail("ids", "ids below " + std::to_string(p.config().vocabulary), std::to_string(id));
   if (keep < 0) keep = n;
@@ -210,9 +217,11 @@ Tensor Session::read(std::span<const int> ids, std::int64_t keep) {
 Tensor Session::logits(const Tensor& states) const {
   const auto& c = parts_->config();
   if (!states.defined() || states.rank() != 2 || states.extent(1) != c.width || states.dtype() != DType::f32)
-    fail("states", "f32 (n, " + std::to_string(c.width) + ")", states.defined() ? name_of(states.dtype()) + (" " + states.shape().text()) : "none");
+    fail("states", "f32 (n, " + std::to_string(c.width) + ")",
+         states.defined() ? name_of(states.dtype()) + (" " + states.shape().text()) : "none");
   const Tensor from = states.dense(), to(DType::f32, {states.extent(0), c.vocabulary});
-  if (to.count() > 0) parts_->weights().output().multiply(parts_->context, from.data<float>(), from.extent(0), c.width, to.data<float>(), c.vocabulary);
+  if (to.count() > 0)
+    parts_->weights().output().multiply(parts_->context, from.data<float>(), from.extent(0), c.width, to.data<float>(), c.vocabulary);
   return to;
 }
 

@@ -16,14 +16,19 @@ std::string pre_tokeniser(const json& file, const std::string& name) {
   std::string pattern;
   const auto look = [&](const json& step) {
     const std::string type = step.value("type", "");
-    if (type == "Digits" && step.value("individual_digits", false)) digits = true;
-    else if (type == "ByteLevel") bytes = true;
-    else if (type == "Split" && step.contains("pattern") && step["pattern"].is_object()) pattern = step["pattern"].value("Regex", "?");
-    else pattern = "?";
+    if (type == "Digits" && step.value("individual_digits", false))
+      digits = true;
+    else if (type == "ByteLevel")
+      bytes = true;
+    else if (type == "Split" && step.contains("pattern") && step["pattern"].is_object())
+      pattern = step["pattern"].value("Regex", "?");
+    else
+      pattern = "?";
   };
   if (steps.is_object() && steps.value("type", "") == "Sequence" && steps.contains("pretokenizers") && steps["pretokenizers"].is_array())
     for (const json& step : steps["pretokenizers"]) look(step.is_object() ? step : json::object());
-  else if (steps.is_object()) look(steps);
+  else if (steps.is_object())
+    look(steps);
   if (bytes && pattern.empty()) return digits ? "smollm" : "gpt2";
   if (bytes && !digits && pattern.find("\\p{N}{1,3}") != std::string::npos) return "llama3";
   if (bytes && !digits && pattern.find("\\p{N}|") != std::string::npos && pattern.find("(?i:") != std::string::npos) return "qwen2";
@@ -40,7 +45,8 @@ void check_ids(const Vocabulary& v, const Config& c, const std::string& file) {
 Vocabulary read_vocabulary(const std::string& text, const std::string& file, const Config& config) {
   const json content = json::parse(text, nullptr, false);
   const json model = content.is_object() && content.contains("model") ? content["model"] : json();
-  if (!model.is_object() || model.value("type", "BPE") != "BPE") fail(file + ": model", "a BPE", model.is_object() ? model.value("type", "") : "none");
+  if (!model.is_object() || model.value("type", "BPE") != "BPE")
+    fail(file + ": model", "a BPE", model.is_object() ? model.value("type", "") : "none");
   if (!model.contains("vocab") || !model["vocab"].is_object()) fail(file + ": model.vocab", "an object", "none");
   if (!model.contains("merges") || !model["merges"].is_array()) fail(file + ": model.merges", "a list", "none");
   Vocabulary v;
@@ -55,10 +61,12 @@ Vocabulary read_vocabulary(const std::string& text, const std::string& file, con
   };
   for (const auto& [token, id] : model["vocab"].items()) put(token, id);
   for (const json& merge : model["merges"]) {
-    if (merge.is_string()) v.merges.push_back(merge.get<std::string>());
+    if (merge.is_string())
+      v.merges.push_back(merge.get<std::string>());
     else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
       v.merges.push_back(merge[0].get<std::string>() + " " + merge[1].get<std::string>());
-    else fail(file + ": model.merges", "pairs of text", merge.dump().substr(0, 60));
+    else
+      fail(file + ": model.merges", "pairs of text", merge.dump().substr(0, 60));
   }
   if (content.contains("added_tokens") && content["added_tokens"].is_array())
     for (const json& added : content["added_tokens"]) {
@@ -90,11 +98,15 @@ Vocabulary read_vocabulary(const Gguf& gguf, const std::string& file, const Conf
   if (find("tokenizer.ggml.pre")) v.pre_tokeniser = want("tokenizer.ggml.pre", "text", static_cast<std::string*>(nullptr));
   if (const auto* types = find("tokenizer.ggml.token_type")) {
     const auto mark = [&](const auto& kinds) {
-      for (std::size_t i = 0; i < std::min(kinds.size(), v.tokens.size()); ++i) v.special.push_back(kinds[i] == 3 || kinds[i] == 4);  // control, user defined
+      for (std::size_t i = 0; i < std::min(kinds.size(), v.tokens.size()); ++i)
+        v.special.push_back(kinds[i] == 3 || kinds[i] == 4);  // control, user defined
     };
-    if (const auto* kinds = std::get_if<std::vector<std::int64_t>>(types)) mark(*kinds);
-    else if (const auto* unsigned_kinds = std::get_if<std::vector<std::uint64_t>>(types)) mark(*unsigned_kinds);
-    else fail(file + ": tokenizer.ggml.token_type", "a list of integers", "another type");
+    if (const auto* kinds = std::get_if<std::vector<std::int64_t>>(types))
+      mark(*kinds);
+    else if (const auto* unsigned_kinds = std::get_if<std::vector<std::uint64_t>>(types))
+      mark(*unsigned_kinds);
+    else
+      fail(file + ": tokenizer.ggml.token_type", "a list of integers", "another type");
     v.special.resize(v.tokens.size());
   }
   v.bos = config.bos;

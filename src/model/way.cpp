@@ -22,8 +22,10 @@ Way parse_way(std::string_view text) {
   for (const char c : text) {
     if (c == '"') quoted = !quoted;
     if (!quoted) depth += (c == '[' || c == '{') - (c == ']' || c == '}');
-    if (c == ',' && depth == 0 && !quoted) pieces.emplace_back();
-    else pieces.back() += c;
+    if (c == ',' && depth == 0 && !quoted)
+      pieces.emplace_back();
+    else
+      pieces.back() += c;
   }
   Way way;
   way.slug = pieces[0];

@@ -19,10 +19,11 @@ struct StateDict {
   int threads;
 
   static std::string layer(std::int64_t i, const char* part) {
-    static const std::map<std::string, std::string> parts = {
-        {"attn_norm", "input_layernorm"}, {"ffn_norm", "post_attention_layernorm"}, {"attn_q", "self_attn.q_proj"},
-        {"attn_k", "self_attn.k_proj"}, {"attn_v", "self_attn.v_proj"}, {"attn_output", "self_attn.o_proj"},
-        {"ffn_gate", "mlp.gate_proj"}, {"ffn_up", "mlp.up_proj"}, {"ffn_down", "mlp.down_proj"}};
+    static const std::map<std::string, std::string> parts = {{"attn_norm", "input_layernorm"}, {"ffn_norm", "post_attention_layernorm"},
+                                                             {"attn_q", "self_attn.q_proj"},   {"attn_k", "self_attn.k_proj"},
+                                                             {"attn_v", "self_attn.v_proj"},   {"attn_output", "self_attn.o_proj"},
+                                                             {"ffn_gate", "mlp.gate_proj"},    {"ffn_up", "mlp.up_proj"},
+                                                             {"ffn_down", "mlp.down_proj"}};
     return "model.layers." + std::to_string(i) + "." + parts.at(part);
   }
   static constexpr const char *embedding = "model.embed_tokens", *norm = "model.norm", *head = "lm_head";

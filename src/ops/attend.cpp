@@ -121,7 +121,8 @@ struct Kept {
 Attended Ops::attend(const Tensor& q, const Tensor& k, const Tensor& v, const AttendOptions& options, unsigned extras,
                      const ScoreTerms& terms) const {
   const std::vector<const Tensor*> inputs{&q, &k, &v, &terms.bias, &terms.alibi_slopes, &terms.sink};
-  const bool recorded = wanted(inputs), softmax_like = options.weighting == Weighting::softmax || options.weighting == Weighting::softmax_plus_one;
+  const bool recorded = wanted(inputs),
+             softmax_like = options.weighting == Weighting::softmax || options.weighting == Weighting::softmax_plus_one;
   const Sizes s = sizes_of(q, k, v);
   Attended result;
   AttendExtras into;
@@ -173,7 +174,8 @@ Attended Ops::attend(const Tensor& q, const Tensor& k, const Tensor& v, const At
     make(0, q, into.q), make(1, k, into.k), make(2, v, into.v);
     make(3, terms.bias, into.bias), make(4, terms.alibi_slopes, into.alibi_slopes), make(5, terms.sink, into.sink);
     const Tensor g = p.gradient().dense(), rows = lse.defined() ? lse : Tensor::zeros(DType::f32, {s.B, s.H, s.N});
-    attend_backward(q.raw_view(), k.raw_view(), v.raw_view(), out.raw_view(), rows, g, into, with_terms(kept->options, terms), p.ops.context());
+    attend_backward(q.raw_view(), k.raw_view(), v.raw_view(), out.raw_view(), rows, g, into, with_terms(kept->options, terms),
+                    p.ops.context());
     return back;
   };
   record("attend", {&result.out, &result.lse, &result.row_max, &result.column_sums, &result.weights}, inputs, derivative);
@@ -213,10 +215,12 @@ Attended Ops::attend_plain(const Tensor& q, const Tensor& k, const Tensor& v, co
     weights = where(mask, sigmoid(score), none);
   } else {
     Tensor inverse(DType::f32, {s.B, 1, 1, 1});
-    for (std::int64_t b = 0; b < s.B; ++b) inverse.raw<float>()[b] = 1 / float(std::max<std::int64_t>(1, length(options.key_lengths, b, s.M)));
+    for (std::int64_t b = 0; b < s.B; ++b)
+      inverse.raw<float>()[b] = 1 / float(std::max<std::int64_t>(1, length(options.key_lengths, b, s.M)));
     weights = where(mask, mul(relu(score), inverse), none);
   }
-  result.out = matmul(weights.reshape({s.B, s.G, share * s.N, s.M}), values).reshape({s.B, s.H, s.N, s.E}).permute({0, 2, 1, 3}).to(q.dtype());
+  result.out =
+      matmul(weights.reshape({s.B, s.G, share * s.N, s.M}), values).reshape({s.B, s.H, s.N, s.E}).permute({0, 2, 1, 3}).to(q.dtype());
   if ((extras & want_column_sums) != 0) result.column_sums = sum(weights, {2});
   if ((extras & want_weights) != 0) result.weights = weights.dense();
   return result;

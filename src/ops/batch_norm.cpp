@@ -22,7 +22,8 @@ struct Sets {
     if (x.rank() < 2) fail("x", "[B, C, *spatial]", x.shape().text());
     batch = x.extent(0), channels = x.extent(1);
     for (int i = 2; i < x.rank(); ++i) size *= x.extent(i);
-    if (groups < 0 || (groups > 0 && channels % groups)) fail("groups", "a divisor of " + std::to_string(channels) + " channels", std::to_string(groups));
+    if (groups < 0 || (groups > 0 && channels % groups))
+      fail("groups", "a divisor of " + std::to_string(channels) + " channels", std::to_string(groups));
   }
   std::int64_t count() const { return groups == 0 ? channels : batch * groups; }
   std::int64_t of(std::int64_t map) const { return groups == 0 ? map % channels : map / (channels / groups); }
@@ -63,8 +64,8 @@ Tensor vector_of(const Tensor& given, std::int64_t channels, const char* name) {
   return given.with_origin(nullptr).dense();
 }
 
-Tensor apply(const Ops& ops, const Tensor& dense, const Sets& s, const float* mean, const float* variance, const Tensor& weight, const Tensor& bias,
-             float epsilon) {
+Tensor apply(const Ops& ops, const Tensor& dense, const Sets& s, const float* mean, const float* variance, const Tensor& weight,
+             const Tensor& bias, float epsilon) {
   const Tensor gain = vector_of(weight, s.channels, "weight"), offset = vector_of(bias, s.channels, "bias"), out(DType::f32, dense.shape());
   const auto& loops = kernel::maps_of(ops.context().isa);
   pieces(ops.context().threads, s.batch * s.channels, 16384 / std::max<std::int64_t>(1, s.size), [&](std::int64_t begin, std::int64_t end) {
@@ -105,7 +106,8 @@ Tensor by_sets(const Ops& ops, const char* name, const Tensor& x, const Tensor& 
 
 }  // namespace
 
-Tensor Ops::batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight, const Tensor& bias, float epsilon) const {
+Tensor Ops::batch_norm(const Tensor& x, const Tensor& mean, const Tensor& variance, const Tensor& weight, const Tensor& bias,
+                       float epsilon) const {
   const Sets s(x, 0);
   if (mean.defined() != variance.defined()) fail("mean, variance", "both or none", "one");
   if (!mean.defined()) {
@@ -114,23 +116,25 @@ Tensor Ops::batch_norm(const Tensor& x, const Tensor& mean, const Tensor& varian
   }
   const Tensor m = vector_of(mean, s.channels, "mean"), v = vector_of(variance, s.channels, "variance");
   const Tensor out = apply(*this, x.with_origin(nullptr).dense(), s, m.raw<float>(), v.raw<float>(), weight, bias, epsilon);
-  return record("batch_norm", out, {&x, &mean, &variance, &weight, &bias}, [x, mean, variance, weight, bias, epsilon, s](const Pull& p) -> std::vector<Tensor> {
-    const Ops& o = p.ops;
-    const Shape each = s.of_channels();
-    const Tensor g = p.gradient().reshape(s.shape()), root = o.rsqrt(o.shift(variance, epsilon)), factor = weight.defined() ? o.mul(weight, root) : root;
-    std::vector<Tensor> back(5);
-    if (p.wants(0)) back[0] = o.mul(g, factor.reshape(each)).reshape(x.shape());
-    const Tensor total = p.wants(1) || p.wants(4) ? o.sum_to(g, each).reshape(mean.shape()) : Tensor();
-    if (p.wants(1)) back[1] = o.neg(o.mul(total, factor));
-    if (p.wants(2) || p.wants(3)) {
-      const Tensor y = o.mul(o.sub(x.reshape(s.shape()), mean.reshape(each)), root.reshape(each));  // normalised
-      const Tensor along = o.sum_to(o.mul(g, y), each).reshape(mean.shape());
-      if (p.wants(2)) back[2] = o.scale(o.mul(along, o.mul(factor, root)), -0.5f);
-      if (p.wants(3)) back[3] = along;
-    }
-    if (p.wants(4)) back[4] = total;
-    return back;
-  });
+  return record("batch_norm", out, {&x, &mean, &variance, &weight, &bias},
+                [x, mean, variance, weight, bias, epsilon, s](const Pull& p) -> std::vector<Tensor> {
+                  const Ops& o = p.ops;
+                  const Shape each = s.of_channels();
+                  const Tensor g = p.gradient().reshape(s.shape()), root = o.rsqrt(o.shift(variance, epsilon)),
+                               factor = weight.defined() ? o.mul(weight, root) : root;
+                  std::vector<Tensor> back(5);
+                  if (p.wants(0)) back[0] = o.mul(g, factor.reshape(each)).reshape(x.shape());
+                  const Tensor total = p.wants(1) || p.wants(4) ? o.sum_to(g, each).reshape(mean.shape()) : Tensor();
+                  if (p.wants(1)) back[1] = o.neg(o.mul(total, factor));
+                  if (p.wants(2) || p.wants(3)) {
+                    const Tensor y = o.mul(o.sub(x.reshape(s.shape()), mean.reshape(each)), root.reshape(each));  // normalised
+                    const Tensor along = o.sum_to(o.mul(g, y), each).reshape(mean.shape());
+                    if (p.wants(2)) back[2] = o.scale(o.mul(along, o.mul(factor, root)), -0.5f);
+                    if (p.wants(3)) back[3] = along;
+                  }
+                  if (p.wants(4)) back[4] = total;
+                  return back;
+                });
 }
 
 std::pair<Tensor, Tensor> Ops::batch_statistics(const Tensor& x) const {

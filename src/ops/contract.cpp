@@ -51,8 +51,10 @@ Lettered without(const Ops& ops, const Lettered& x, const std::string& needed) {
   std::vector<int> axes;
   std::string left;
   for (std::size_t i = 0; i < x.letters.size(); ++i) {
-    if (has(needed, x.letters[i])) left += x.letters[i];
-    else axes.push_back(int(i));
+    if (has(needed, x.letters[i]))
+      left += x.letters[i];
+    else
+      axes.push_back(int(i));
   }
   return axes.empty() ? x : Lettered{left, ops.sum(x.tensor, axes)};
 }
@@ -74,7 +76,8 @@ Lettered product(const Ops& ops, const Lettered& a, const Lettered& b, const std
     return count;
   };
   const std::int64_t n = size(a, batch, true), i = size(a, rows, true), j = size(b, columns, true), k = size(a, summed, false);
-  const Tensor left = arranged(a, batch + rows + summed).reshape({n, i, k}), right = arranged(b, batch + summed + columns).reshape({n, k, j});
+  const Tensor left = arranged(a, batch + rows + summed).reshape({n, i, k}),
+               right = arranged(b, batch + summed + columns).reshape({n, k, j});
   const Tensor out = summed.empty() ? ops.mul(left, right) : ops.matmul(left, right);
   return {batch + rows + columns, out.reshape(Shape(extents))};
 }
@@ -97,11 +100,13 @@ Tensor Ops::einsum(const std::string& equation, const std::vector<Tensor>& opera
     need(x, DType::f32, "operands");
     given.push_back({spelled(text.substr(begin, end - begin), x.rank()), x});
     const std::string& letters = given.back().letters;
-    if (int(letters.size()) != x.rank()) fail("operands", "rank " + std::to_string(letters.size()) + " for '" + text.substr(begin, end - begin) + "'", x.shape().text());
+    if (int(letters.size()) != x.rank())
+      fail("operands", "rank " + std::to_string(letters.size()) + " for '" + text.substr(begin, end - begin) + "'", x.shape().text());
     for (std::size_t i = 0; i < letters.size(); ++i) {
       const auto [at, fresh] = extents.emplace(letters[i], x.extent(int(i)));
       if (!fresh && at->second != x.extent(int(i)))
-        fail("operands", std::string("one extent of '") + letters[i] + "'", std::to_string(at->second) + " and " + std::to_string(x.extent(int(i))));
+        fail("operands", std::string("one extent of '") + letters[i] + "'",
+             std::to_string(at->second) + " and " + std::to_string(x.extent(int(i))));
       ++occurs[letters[i]];
     }
     begin = end + 1;
@@ -110,7 +115,8 @@ Tensor Ops::einsum(const std::string& equation, const std::vector<Tensor>& opera
   for (auto letter = occurs.rbegin(); letter != occurs.rend(); ++letter)
     if (std::isdigit(static_cast<unsigned char>(letter->first))) shared += letter->first;
   std::string result;
-  if (arrow != std::string::npos) result = spelled(whole.substr(arrow + 2), int(whole.size() - arrow) - 5 + int(shared.size()));
+  if (arrow != std::string::npos)
+    result = spelled(whole.substr(arrow + 2), int(whole.size() - arrow) - 5 + int(shared.size()));
   else {
     result = shared;
     for (const auto& [letter, times] : occurs)
@@ -142,13 +148,16 @@ Tensor Ops::outer(const Tensor& a, const Tensor& b) const {
 Tensor Ops::norm(const Tensor& x, int axis, bool keepdim) const {
   const Ops plain(context_, false);
   const Tensor out = plain.sqrt(plain.sum(plain.square(x), {axis}, keepdim));
-  return record("norm", out, {&x}, [x, axis = axis_of(axis, x.rank())](const Pull& p) -> std::vector<Tensor> {
-    const Ops& o = p.ops;
-    const Shape kept = with_axis(x.shape(), axis, 1);
-    const Tensor length = p.output().reshape(kept);
-    const Tensor safe = o.where(o.equal(length, o.full({}, 0)), o.full({}, 1), length);
-    return {o.mul(x, o.div(p.gradient().reshape(kept), safe))};
-  }, true);
+  return record(
+      "norm", out, {&x},
+      [x, axis = axis_of(axis, x.rank())](const Pull& p) -> std::vector<Tensor> {
+        const Ops& o = p.ops;
+        const Shape kept = with_axis(x.shape(), axis, 1);
+        const Tensor length = p.output().reshape(kept);
+        const Tensor safe = o.where(o.equal(length, o.full({}, 0)), o.full({}, 1), length);
+        return {o.mul(x, o.div(p.gradient().reshape(kept), safe))};
+      },
+      true);
 }
 
 Tensor Ops::l2_normalise(const Tensor& x, int axis, float epsilon) const { return div(x, maximum(norm(x, axis, true), full({}, epsilon))); }

@@ -38,7 +38,8 @@ struct Conv {
     if (planes.plain() || planes.size() == 0) return dense;
     const Tensor result(DType::f32, {batch * inputs, planes.size()});
     pieces(context.threads, batch * inputs, 16384 / planes.size(), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) planes.load(kernel::maps_of(context.isa), dense.raw<float>() + i * product_of(s.in), result.raw<float>() + i * planes.size());
+      for (std::int64_t i = begin; i < end; ++i)
+        planes.load(kernel::maps_of(context.isa), dense.raw<float>() + i * product_of(s.in), result.raw<float>() + i * planes.size());
     });
     return result;
   }
@@ -64,7 +65,8 @@ void segments(const Sliding& s, std::int64_t begin, std::int64_t end, F&& body) 
 }
 
 /// One block of windows as columns: to[offsets][count].
-void columns(const Conv& c, const float* ready, const std::vector<std::int64_t>& offsets, std::int64_t begin, std::int64_t count, float* to) {
+void columns(const Conv& c, const float* ready, const std::vector<std::int64_t>& offsets, std::int64_t begin, std::int64_t count,
+             float* to) {
   segments(c.s, begin, begin + count, [&](std::int64_t row, std::int64_t column, std::int64_t n, std::int64_t at) {
     const float* from = ready + c.planes.row(row) + column;
     for (std::size_t k = 0; k < offsets.size(); ++k) std::copy(from + offsets[k], from + offsets[k] + n, to + std::int64_t(k) * count + at);
@@ -72,7 +74,8 @@ void columns(const Conv& c, const float* ready, const std::vector<std::int64_t>&
 }
 
 /// The same in panels of 16 windows, to[panel][offsets][16], for `depth` taps.
-void panels(const kernel::MapTable& loops, const Conv& c, const float* ready, const std::int64_t* offsets, std::int64_t depth, std::int64_t begin, std::int64_t count, float* to) {
+void panels(const kernel::MapTable& loops, const Conv& c, const float* ready, const std::int64_t* offsets, std::int64_t depth,
+            std::int64_t begin, std::int64_t count, float* to) {
   for (std::int64_t at = 0; at < count; at += product::panel, to += depth * product::panel) {
     const std::int64_t n = std::min(product::panel, count - at);
     if (n < product::panel) std::fill(to, to + depth * product::panel, 0.0f);
@@ -82,7 +85,8 @@ void panels(const kernel::MapTable& loops, const Conv& c, const float* ready, co
   }
 }
 
-void multiply(const Ops& ops, product::Matrix a, product::Matrix b, float* out, std::int64_t out_row, std::int64_t m, std::int64_t n, std::int64_t k) {
+void multiply(const Ops& ops, product::Matrix a, product::Matrix b, float* out, std::int64_t out_row, std::int64_t m, std::int64_t n,
+              std::int64_t k) {
   product::block(product::loops_of(ops.context().isa), {a, b, out, out_row}, 0, m, 0, n, k);
 }
 
@@ -115,12 +119,15 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
       }
       for (std::int64_t o = task % c.groups * O; o < (task % c.groups + 1) * O; ++o)
         for (std::int64_t d = 0; d < c.s.out[0]; ++d)
-          loops.taps(maps + c.planes.row(d * high + row), high > 1 ? c.planes.row(1) : 0, rows, offsets.data(), weight.raw<float>() + o * K, K,
-                     start.raw<float>()[o], out.raw<float>() + (((task / c.groups * c.outputs + o) * c.s.out[0] + d) * high + row) * wide, wide, wide);
+          loops.taps(maps + c.planes.row(d * high + row), high > 1 ? c.planes.row(1) : 0, rows, offsets.data(), weight.raw<float>() + o * K,
+                     K, start.raw<float>()[o],
+                     out.raw<float>() + (((task / c.groups * c.outputs + o) * c.s.out[0] + d) * high + row) * wide, wide, wide);
     });
   } else {
     const Tensor ready = c.ready(ops.context(), x);
-    const auto maps = [&](std::int64_t b, std::int64_t group) { return ready.raw<float>() + (b * c.inputs + group * c.group_inputs()) * c.planes.size(); };
+    const auto maps = [&](std::int64_t b, std::int64_t group) {
+      return ready.raw<float>() + (b * c.inputs + group * c.group_inputs()) * c.planes.size();
+    };
     const bool as_is = c.s.taps() == 1 && c.planes.plain() && c.s.stride == Triple{1, 1, 1};
     std::int64_t each = 256;
     while (each > 64 && c.batch * c.groups * ((S + each - 1) / each) < 4 * base::thread_count(ops.context().threads)) each /= 2;
@@ -135,7 +142,8 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
         const std::int64_t depth = std::min(product::depth, K - k);
         float* packed = product::scratch((n + product::panel - 1) / product::panel * product::panel * depth);
         panels(loops, c, maps(b, group), offsets.data() + k, depth, begin, n, packed);
-        product::loops_of(ops.context().isa).f32({factors + k, K, 1, product::most_rows * K}, packed, product::panel, depth * product::panel, depth, O, n, to, S, k > 0);
+        product::loops_of(ops.context().isa)
+            .f32({factors + k, K, 1, product::most_rows * K}, packed, product::panel, depth * product::panel, depth, O, n, to, S, k > 0);
       }
       if (bias.defined())
         for (std::int64_t o = 0; o < O; ++o) loops.affine(to + o * S, 1, start.raw<float>()[group * O + o], to + o * S, n);
@@ -145,8 +153,8 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
     std::vector<int> all;
     for (int i = 0; i < c.s.axes + 2; ++i)
       if (i != 1) all.push_back(i);
-    return {p.wants(0) ? back_to_input(p.ops, c, p.gradient(), w) : Tensor(), p.wants(1) ? back_to_weight(p.ops, c, x, p.gradient()) : Tensor(),
-            p.wants(2) ? p.ops.sum(p.gradient(), all) : Tensor()};
+    return {p.wants(0) ? back_to_input(p.ops, c, p.gradient(), w) : Tensor(),
+            p.wants(1) ? back_to_weight(p.ops, c, x, p.gradient()) : Tensor(), p.wants(2) ? p.ops.sum(p.gradient(), all) : Tensor()};
   });
 }
 
@@ -168,7 +176,8 @@ Tensor back_to_input(const Ops& ops, const Conv& c, const Tensor& g, const Tenso
       for (std::int64_t o = 0; o < O; ++o)
         for (std::int64_t r = 0; r < c.s.rows(); ++r)
           for (std::int64_t k = 0; k < rows; ++k)
-            loops.add(from + o * S + r * c.s.out[2], factors[o * K + k], ready.get() + c.planes.row(r) + offsets[std::size_t(k)], c.s.out[2]);
+            loops.add(from + o * S + r * c.s.out[2], factors[o * K + k], ready.get() + c.planes.row(r) + offsets[std::size_t(k)],
+                      c.s.out[2]);
     } else {
       const std::int64_t each = c.block(rows);
       const std::unique_ptr<float[]> column(new float[std::size_t(rows * each)]);
@@ -219,7 +228,8 @@ Tensor back_to_weight(const Ops& ops, const Conv& c, const Tensor& x, const Tens
       for (std::int64_t begin = 0; begin < S; begin += each) {
         const std::int64_t n = std::min(each, S - begin);
         columns(c, maps(b), offsets, begin, n, column.get());
-        multiply(ops, {gradient.raw<float>() + (b * c.outputs + first) * S + begin, S, 1}, {column.get(), 1, n}, sum.get(), rows, outputs, rows, n);
+        multiply(ops, {gradient.raw<float>() + (b * c.outputs + first) * S + begin, S, 1}, {column.get(), 1, n}, sum.get(), rows, outputs,
+                 rows, n);
         for (std::int64_t o = 0; o < outputs; ++o) loops.add(sum.get() + o * rows, 1, to + o * K, rows);
       }
   });
@@ -236,10 +246,12 @@ Tensor Ops::conv(const Tensor& x, const Tensor& weight, const Tensor& bias, cons
   const int axes = spatial_axes(x);
   const std::int64_t groups = options.groups;
   if (weight.rank() != x.rank()) fail("weight", "rank " + std::to_string(x.rank()), weight.shape().text());
-  if (groups < 1 || x.extent(1) % groups) fail("groups", "a divisor of " + std::to_string(x.extent(1)) + " channels", std::to_string(groups));
+  if (groups < 1 || x.extent(1) % groups)
+    fail("groups", "a divisor of " + std::to_string(x.extent(1)) + " channels", std::to_string(groups));
   if (options.transposed ? weight.extent(0) != x.extent(1) : weight.extent(1) * groups != x.extent(1))
     fail("weight", "for " + std::to_string(x.extent(1)) + " channels in " + std::to_string(groups) + " groups", weight.shape().text());
-  if (!options.transposed && weight.extent(0) % groups) fail("weight", "outputs in " + std::to_string(groups) + " groups", weight.shape().text());
+  if (!options.transposed && weight.extent(0) % groups)
+    fail("weight", "outputs in " + std::to_string(groups) + " groups", weight.shape().text());
   const std::int64_t outputs = options.transposed ? weight.extent(1) * groups : weight.extent(0);
   if (bias.defined()) {
     need(bias, DType::f32, "bias");
@@ -248,15 +260,22 @@ Tensor Ops::conv(const Tensor& x, const Tensor& weight, const Tensor& bias, cons
   Triple before = triple(options.padding, axes, 0, 0, "padding");
   const Triple more = triple(options.output_padding, axes, 0, 0, "output_padding");
   if (!options.transposed && more != Triple{0, 0, 0}) fail("output_padding", "0 but for a transposed convolution", "more");
-  Sliding s{axes, spatial_of(x.shape()), spatial_of(weight.shape()), triple(options.stride, axes, 1, 1, "stride"), before,
-            triple(options.dilation, axes, 1, 1, "dilation"), {}};
+  Sliding s{axes,
+            spatial_of(x.shape()),
+            spatial_of(weight.shape()),
+            triple(options.stride, axes, 1, 1, "stride"),
+            before,
+            triple(options.dilation, axes, 1, 1, "dilation"),
+            {}};
   for (int a = 0; a < 3; ++a)
     if (s.kernel[std::size_t(a)] < 1) fail("weight", "a kernel of 1 or more", weight.shape().text());
   if (options.transposed) {
-    if (options.padding_mode != PadMode::zeros || options.causal) fail("padding_mode, causal", "zeros and false for a transposed convolution", "another");
+    if (options.padding_mode != PadMode::zeros || options.causal)
+      fail("padding_mode, causal", "zeros and false for a transposed convolution", "another");
     s.out = s.in;
     for (std::size_t a = 0; a < 3; ++a) {
-      if (more[a] >= s.stride[a] && more[a] >= s.dilation[a] && more[a] > 0) fail("output_padding", "less than the stride or the dilation", std::to_string(more[a]));
+      if (more[a] >= s.stride[a] && more[a] >= s.dilation[a] && more[a] > 0)
+        fail("output_padding", "less than the stride or the dilation", std::to_string(more[a]));
       s.in[a] = s.out[a] == 0 ? 0 : (s.out[a] - 1) * s.stride[a] - 2 * before[a] + s.reach(int(a)) + more[a];
       if (s.in[a] < 0) fail("padding", "less than the output", std::to_string(before[a]));
     }
@@ -268,8 +287,10 @@ Tensor Ops::conv(const Tensor& x, const Tensor& weight, const Tensor& bias, cons
     return add(out, bias.reshape(Shape(along)));
   }
   if (options.causal) {
-    if (axes != 1 || before[2] != 0) fail("causal", "one spatial axis and no padding", std::to_string(axes) + " axes, padding " + std::to_string(before[2]));
-    if (options.padding_mode != PadMode::zeros) return conv(extend(x, 2, s.reach(2) - 1, 0, options.padding_mode), weight, bias, {options.stride, {0}, options.dilation, groups});
+    if (axes != 1 || before[2] != 0)
+      fail("causal", "one spatial axis and no padding", std::to_string(axes) + " axes, padding " + std::to_string(before[2]));
+    if (options.padding_mode != PadMode::zeros)
+      return conv(extend(x, 2, s.reach(2) - 1, 0, options.padding_mode), weight, bias, {options.stride, {0}, options.dilation, groups});
     s.before[2] = s.reach(2) - 1;
   } else if (options.padding_mode != PadMode::zeros) {
     Tensor wider = x;

@@ -87,12 +87,14 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, kernel::Ele
   if (right.stride(-1) != 0 && right.stride(-1) != 1) right = right.dense();
   const std::int64_t wide = left.extent(-1), s = left.stride(-1), t = right.stride(-1);
   const auto run = [&](std::int64_t row, std::int64_t first, std::int64_t second, std::int64_t begin, std::int64_t count) {
-    loop(left.raw<float>() + first + begin * s, s, right.raw<float>() + second + begin * t, t, count, out.raw<float>() + row * wide + begin);
+    loop(left.raw<float>() + first + begin * s, s, right.raw<float>() + second + begin * t, t, count,
+         out.raw<float>() + row * wide + begin);
   };
   if (left.rank() == 1)
     pieces(context.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
   else
-    rows(context.threads, left.shape(), left, right, [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
+    rows(context.threads, left.shape(), left, right,
+         [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
   return out;
 }
 
@@ -111,19 +113,16 @@ Tensor Ops::sub(const Tensor& a, const Tensor& b) const {
                 });
 }
 Tensor Ops::mul(const Tensor& a, const Tensor& b) const {
-  return record("mul", zip(context_, a, b, kernel::elements_of(context_.isa).mul), {&a, &b},
-                [a, b](const Pull& p) -> std::vector<Tensor> {
-                  return {p.wants(0) ? p.ops.sum_to(p.ops.mul(p.gradient(), b), a.shape()) : Tensor(),
-                          p.wants(1) ? p.ops.sum_to(p.ops.mul(p.gradient(), a), b.shape()) : Tensor()};
-                });
+  return record("mul", zip(context_, a, b, kernel::elements_of(context_.isa).mul), {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
+    return {p.wants(0) ? p.ops.sum_to(p.ops.mul(p.gradient(), b), a.shape()) : Tensor(),
+            p.wants(1) ? p.ops.sum_to(p.ops.mul(p.gradient(), a), b.shape()) : Tensor()};
+  });
 }
 Tensor Ops::div(const Tensor& a, const Tensor& b) const {
-  return record("div", zip(context_, a, b, kernel::elements_of(context_.isa).div), {&a, &b},
-                [a, b](const Pull& p) -> std::vector<Tensor> {
-                  const Tensor g = p.ops.div(p.gradient(), b);
-                  return {p.ops.sum_to(g, a.shape()),
-                          p.wants(1) ? p.ops.neg(p.ops.sum_to(p.ops.mul(g, p.ops.div(a, b)), b.shape())) : Tensor()};
-                });
+  return record("div", zip(context_, a, b, kernel::elements_of(context_.isa).div), {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
+    const Tensor g = p.ops.div(p.gradient(), b);
+    return {p.ops.sum_to(g, a.shape()), p.wants(1) ? p.ops.neg(p.ops.sum_to(p.ops.mul(g, p.ops.div(a, b)), b.shape())) : Tensor()};
+  });
 }
 namespace {
 /// The gradient goes to the chosen one, in halves where the two are equal.
@@ -131,8 +130,7 @@ std::vector<Tensor> pull_extreme(const Pull& p, const Tensor& a, const Tensor& b
   const Tensor x = a.with_origin(nullptr), y = b.with_origin(nullptr);
   const Tensor half = p.ops.full({}, 0.5f), one = p.ops.full({}, 1), none = p.ops.full({}, 0);
   const Tensor share = p.ops.where(p.ops.equal(x, y), half, p.ops.where(larger ? p.ops.less(y, x) : p.ops.less(x, y), one, none));
-  return {p.ops.sum_to(p.ops.mul(p.gradient(), share), a.shape()),
-          p.ops.sum_to(p.ops.mul(p.gradient(), p.ops.sub(one, share)), b.shape())};
+  return {p.ops.sum_to(p.ops.mul(p.gradient(), share), a.shape()), p.ops.sum_to(p.ops.mul(p.gradient(), p.ops.sub(one, share)), b.shape())};
 }
 }  // namespace
 Tensor Ops::maximum(const Tensor& a, const Tensor& b) const {
@@ -214,15 +212,16 @@ Tensor Ops::neg(const Tensor& x) const { return scale(x, -1); }
 // y = f(x): the derivative is slope(ops, x, y) times the gradient.
 #define HEED_VALUE(value) map(context_.threads, x, [](float v) { return float(value); })
 #define HEED_LOOP(loop) map(context_, x, kernel::elements_of(context_.isa).loop)
-#define HEED_MAP(name, result, ...)                                                                                   \
-  Tensor Ops::name(const Tensor& x) const {                                                                           \
-    return record(#name, result, {&x},                                                                                \
-                  [x](const Pull& p) -> std::vector<Tensor> {                                                         \
-                    const Ops& o = p.ops;                                                                             \
-                    const Tensor y = p.output(), one = o.full({}, 1);                                                 \
-                    return {o.mul(p.gradient(), __VA_ARGS__)};                                                        \
-                  },                                                                                                  \
-                  true);                                                                                              \
+#define HEED_MAP(name, result, ...)                         \
+  Tensor Ops::name(const Tensor& x) const {                 \
+    return record(                                          \
+        #name, result, {&x},                                \
+        [x](const Pull& p) -> std::vector<Tensor> {         \
+          const Ops& o = p.ops;                             \
+          const Tensor y = p.output(), one = o.full({}, 1); \
+          return {o.mul(p.gradient(), __VA_ARGS__)};        \
+        },                                                  \
+        true);                                              \
   }
 
 HEED_MAP(exp, HEED_LOOP(exp), y)
@@ -251,11 +250,10 @@ Tensor Ops::relu(const Tensor& x) const { return leaky_relu(x, 0); }
 Tensor Ops::leaky_relu(const Tensor& x, float slope) const {
   const Tensor out = slope == 0 ? zip(context_, x, full({}, 0), kernel::elements_of(context_.isa).max)
                                 : map(context_.threads, x, [=](float v) { return v > 0 ? v : v * slope; });
-  return record("leaky_relu", out, {&x},
-                [x, slope](const Pull& p) -> std::vector<Tensor> {
-                  const Tensor above = p.ops.less(p.ops.full({}, 0), x);
-                  return {p.ops.where(above, p.gradient(), p.ops.scale(p.gradient(), slope))};
-                });
+  return record("leaky_relu", out, {&x}, [x, slope](const Pull& p) -> std::vector<Tensor> {
+    const Tensor above = p.ops.less(p.ops.full({}, 0), x);
+    return {p.ops.where(above, p.gradient(), p.ops.scale(p.gradient(), slope))};
+  });
 }
 Tensor Ops::elu(const Tensor& x, float alpha) const {
   return record("elu", map(context_.threads, x, [=](float v) { return v > 0 ? v : alpha * std::expm1(v); }), {&x},
@@ -266,7 +264,9 @@ Tensor Ops::elu(const Tensor& x, float alpha) const {
 }
 Tensor Ops::clamp(const Tensor& x, float least, float most) const {
   if (!(least <= most)) fail("least", "at most " + std::to_string(most), std::to_string(least));
-  return record("clamp", map(context_.threads, x, [=](float v) { return v < least ? least : v > most ? most : v; }), {&x},
+  return record("clamp", map(context_.threads, x, [=](float v) { return v < least  ? least
+                                                                        : v > most ? most
+                                                                                   : v; }), {&x},
                 [x, least, most](const Pull& p) -> std::vector<Tensor> {
                   const Tensor outside = p.ops.either(p.ops.less(x, p.ops.full({}, least)), p.ops.less(p.ops.full({}, most), x));
                   return {p.ops.where(outside, p.ops.full({}, 0), p.gradient())};

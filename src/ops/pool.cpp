@@ -19,8 +19,13 @@ Sliding pooled(const Tensor& x, const PoolOptions& o) {
   need(x, DType::f32, "x");
   const int axes = spatial_axes(x);
   const Triple kernel = triple(o.kernel, axes, 1, 1, "kernel");
-  Sliding s{axes, spatial_of(x.shape()), kernel, o.stride.empty() ? kernel : triple(o.stride, axes, 1, 1, "stride"), triple(o.padding, axes, 0, 0, "padding"),
-            triple(o.dilation, axes, 1, 1, "dilation"), {}};
+  Sliding s{axes,
+            spatial_of(x.shape()),
+            kernel,
+            o.stride.empty() ? kernel : triple(o.stride, axes, 1, 1, "stride"),
+            triple(o.padding, axes, 0, 0, "padding"),
+            triple(o.dilation, axes, 1, 1, "dilation"),
+            {}};
   for (std::size_t a = 0; a < 3; ++a) {
     if (2 * s.before[a] > kernel[a]) fail("padding", "at most half of the kernel", std::to_string(s.before[a]));
     const std::int64_t room = s.in[a] + 2 * s.before[a] - s.reach(int(a));
@@ -90,12 +95,15 @@ Tensor places(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps)
       auto* to = index.raw<std::int64_t>() + plane * count;
       for (std::int64_t i = 0; i < count; ++i) {
         const std::int64_t o[3] = {i / axis[2]->out() / axis[1]->out(), i / axis[2]->out() % axis[1]->out(), i % axis[2]->out()};
-        const auto entries = [&](int a) { return std::pair(axis[std::size_t(a)]->begin[std::size_t(o[a])], axis[std::size_t(a)]->begin[std::size_t(o[a]) + 1]); };
+        const auto entries = [&](int a) {
+          return std::pair(axis[std::size_t(a)]->begin[std::size_t(o[a])], axis[std::size_t(a)]->begin[std::size_t(o[a]) + 1]);
+        };
         std::int64_t best = -1;
         for (auto [d, d_end] = entries(0); d < d_end; ++d)
           for (auto [h, h_end] = entries(1); h < h_end; ++h)
             for (auto [w, w_end] = entries(2); w < w_end; ++w) {
-              const std::int64_t at = (axis[0]->index[std::size_t(d)] * axis[1]->in + axis[1]->index[std::size_t(h)]) * axis[2]->in + axis[2]->index[std::size_t(w)];
+              const std::int64_t at = (axis[0]->index[std::size_t(d)] * axis[1]->in + axis[1]->index[std::size_t(h)]) * axis[2]->in +
+                                      axis[2]->index[std::size_t(w)];
               if (best < 0 || map[at] > map[best] || (map[at] != map[at] && map[best] == map[best])) best = at;
             }
         to[i] = best;
@@ -126,7 +134,8 @@ Tensor Ops::max_pool(const Tensor& x, const PoolOptions& options) const {
     for (std::int64_t map = begin; map < end; ++map) {
       planes.load(loops, from.raw<float>() + map * product_of(s.in), ready.get(), -std::numeric_limits<float>::infinity());
       for (std::int64_t r = 0; r < s.rows(); ++r)
-        loops.largest(ready.get() + planes.row(r), planes.taps().data(), s.taps(), out.raw<float>() + (map * s.rows() + r) * s.out[2], s.out[2]);
+        loops.largest(ready.get() + planes.row(r), planes.taps().data(), s.taps(), out.raw<float>() + (map * s.rows() + r) * s.out[2],
+                      s.out[2]);
     }
   });
   return largest(*this, x, out, maps);
@@ -154,7 +163,8 @@ Tensor Ops::adaptive_average_pool(const Tensor& x, const std::vector<std::int64_
 Tensor Ops::lse_pool(const Tensor& x, const PoolOptions& options) const {
   const Sliding s = pooled(x, options);
   const Tensor windows = windows_of(*this, x, s, -std::numeric_limits<float>::infinity());
-  return logsumexp(windows.reshape({x.extent(0), x.extent(1), s.taps(), s.places()}), 2).reshape(map_shape(x.extent(0), x.extent(1), s.axes, s.out));
+  return logsumexp(windows.reshape({x.extent(0), x.extent(1), s.taps(), s.places()}), 2)
+      .reshape(map_shape(x.extent(0), x.extent(1), s.axes, s.out));
 }
 
 }  // namespace v0

@@ -35,7 +35,8 @@ Tensor Ops::matmul(const Tensor& a, const Tensor& b) const {
     }
     return product::Job{{left.raw<float>() + from, left.stride(-2), left.stride(-1)},
                         {right.raw<float>() + at, right.stride(-2), right.stride(-1)},
-                        out.raw<float>() + job * m * n, n};
+                        out.raw<float>() + job * m * n,
+                        n};
   });
   return record("matmul", out, {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
     return {p.wants(0) ? p.ops.sum_to(p.ops.matmul(p.gradient(), b.transpose(-1, -2)), a.shape()) : Tensor(),
@@ -66,9 +67,11 @@ Tensor Ops::linear(const Tensor& x, const Tensor& weight, const Tensor& bias) co
         for (std::int64_t j = 0; j < wide; ++j) out.raw<float>()[i * wide + j] += row.raw<float>()[j];
     });
     if (wanted({&product, &bias}))  // the bias was added in place
-      return record("linear", out, {&product, &bias}, [](const Pull& p) -> std::vector<Tensor> {
-        return {p.gradient(), p.wants(1) ? p.ops.sum(p.gradient(), {0}) : Tensor()};
-      }).reshape(Shape(extents));
+      return record("linear", out, {&product, &bias},
+                    [](const Pull& p) -> std::vector<Tensor> {
+                      return {p.gradient(), p.wants(1) ? p.ops.sum(p.gradient(), {0}) : Tensor()};
+                    })
+          .reshape(Shape(extents));
   }
   return product.reshape(Shape(extents));
 }

@@ -78,7 +78,8 @@ Tensor ranked(int threads, const Tensor& x, int axis, std::int64_t k, bool desce
           std::sort(words.begin(), words.begin() + k);
         }
       }
-      for (std::int64_t e = 0; e < k; ++e) out.raw<std::int64_t>()[(o * k + e) * cut.inner + i] = std::int64_t(words[std::size_t(e)] & 0xffffffff);
+      for (std::int64_t e = 0; e < k; ++e)
+        out.raw<std::int64_t>()[(o * k + e) * cut.inner + i] = std::int64_t(words[std::size_t(e)] & 0xffffffff);
     }
   });
   return out;

@@ -31,8 +31,10 @@ Tensor reduce(int threads, const Tensor& x, const std::vector<int>& axes, bool k
   for (int i = 0; i < x.rank(); ++i) {
     (gone[std::size_t(i)] ? last : order).push_back(i);
     (gone[std::size_t(i)] ? length : count) *= x.extent(i);
-    if (!gone[std::size_t(i)]) extents.push_back(x.extent(i));
-    else if (keepdim) extents.push_back(1);
+    if (!gone[std::size_t(i)])
+      extents.push_back(x.extent(i));
+    else if (keepdim)
+      extents.push_back(1);
   }
   order.insert(order.end(), last.begin(), last.end());
   const Tensor from = x.with_origin(nullptr).permute(order).dense();
@@ -76,14 +78,15 @@ Tensor sum_rows(const Context& context, const Tensor& x, const Shape& shape, int
   Tensor out(DType::f32, shape);
   constexpr std::int64_t block = 256;
   const std::int64_t blocks = (inner + block - 1) / block;
-  pieces(context.threads, outer * blocks, 65536 / std::max<std::int64_t>(1, extent * std::min(inner, block)), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t job = begin; job < end; ++job) {
-      const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, inner - c);
-      double sums[block] = {};
-      kernel::elements_of(context.isa).add_rows(from.raw<float>() + o * extent * inner + c, extent, inner, wide, sums);
-      for (std::int64_t i = 0; i < wide; ++i) out.raw<float>()[o * inner + c + i] = float(sums[i] * factor);
-    }
-  });
+  pieces(context.threads, outer * blocks, 65536 / std::max<std::int64_t>(1, extent * std::min(inner, block)),
+         [&](std::int64_t begin, std::int64_t end) {
+           for (std::int64_t job = begin; job < end; ++job) {
+             const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, inner - c);
+             double sums[block] = {};
+             kernel::elements_of(context.isa).add_rows(from.raw<float>() + o * extent * inner + c, extent, inner, wide, sums);
+             for (std::int64_t i = 0; i < wide; ++i) out.raw<float>()[o * inner + c + i] = float(sums[i] * factor);
+           }
+         });
   return out;
 }
 
@@ -101,9 +104,12 @@ Tensor summed(const Context& context, const Tensor& x, const std::vector<int>& a
     length *= x.extent(i);
   }
   const double factor = mean ? 1 / double(length) : 1;
-  if (count && last - first + 1 == int(axes.size()) && count == int(axes.size()) && last < x.rank() - 1 && x.raw_view().contiguous() && x.count()) {
-    if (keepdim) std::fill(extents.begin() + first, extents.begin() + last + 1, 1);
-    else extents.erase(extents.begin() + first, extents.begin() + last + 1);
+  if (count && last - first + 1 == int(axes.size()) && count == int(axes.size()) && last < x.rank() - 1 && x.raw_view().contiguous() &&
+      x.count()) {
+    if (keepdim)
+      std::fill(extents.begin() + first, extents.begin() + last + 1, 1);
+    else
+      extents.erase(extents.begin() + first, extents.begin() + last + 1);
     return sum_rows(context, x, Shape(extents), first, count, factor);
   }
   const auto& loops = kernel::elements_of(context.isa);
@@ -145,8 +151,10 @@ Tensor Ops::sum_to(const Tensor& x, const Shape& shape) const {
   const int lead = x.rank() - shape.rank();
   std::vector<int> axes;
   for (int i = 0; i < x.rank(); ++i) {
-    if (i < lead || (shape[i - lead] == 1 && x.extent(i) != 1)) axes.push_back(i);
-    else if (shape[i - lead] != x.extent(i)) fail("shape", "one that broadcasts to " + x.shape().text(), shape.text());
+    if (i < lead || (shape[i - lead] == 1 && x.extent(i) != 1))
+      axes.push_back(i);
+    else if (shape[i - lead] != x.extent(i))
+      fail("shape", "one that broadcasts to " + x.shape().text(), shape.text());
   }
   if (lead < 0) fail("shape", "one that broadcasts to " + x.shape().text(), shape.text());
   return sum(x, axes).reshape(shape);
@@ -154,25 +162,34 @@ Tensor Ops::sum_to(const Tensor& x, const Shape& shape) const {
 
 Tensor Ops::mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
   const Tensor out = summed(context_, x, axes, keepdim, true);
-  return record("mean", out, {&x}, [s = x.shape(), axes, n = double(x.count()) / double(out.count())](const Pull& p) -> std::vector<Tensor> {
-    return {p.ops.scale(spread(p.gradient(), s, axes), float(1 / n))};
-  });
+  return record("mean", out, {&x},
+                [s = x.shape(), axes, n = double(x.count()) / double(out.count())](const Pull& p) -> std::vector<Tensor> {
+                  return {p.ops.scale(spread(p.gradient(), s, axes), float(1 / n))};
+                });
 }
 
 Tensor Ops::max(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
-  return record("max", reduce(context_.threads, x, axes, keepdim, [&](const float* v, std::int64_t n) {
-    some(n, x);
-    return kernel::elements_of(context_.isa).largest(v, n);
-  }), {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
+  return record(
+      "max",
+      reduce(context_.threads, x, axes, keepdim,
+             [&](const float* v, std::int64_t n) {
+               some(n, x);
+               return kernel::elements_of(context_.isa).largest(v, n);
+             }),
+      {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
 }
 
 Tensor Ops::min(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
-  return record("min", reduce(context_.threads, x, axes, keepdim, [&](const float* v, std::int64_t n) {
-    some(n, x);
-    float best = infinity;
-    for (std::int64_t i = 0; i < n; ++i) best = v[i] < best || v[i] != v[i] ? v[i] : best;
-    return best;
-  }), {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
+  return record(
+      "min",
+      reduce(context_.threads, x, axes, keepdim,
+             [&](const float* v, std::int64_t n) {
+               some(n, x);
+               float best = infinity;
+               for (std::int64_t i = 0; i < n; ++i) best = v[i] < best || v[i] != v[i] ? v[i] : best;
+               return best;
+             }),
+      {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
 }
 
 Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
@@ -181,8 +198,10 @@ Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
   const Tensor from = x.dense();
   const Lanes cut = lanes(x.shape(), axis);
   auto extents = x.shape().vector();
-  if (keepdim) extents[std::size_t(axis)] = 1;
-  else extents.erase(extents.begin() + axis);
+  if (keepdim)
+    extents[std::size_t(axis)] = 1;
+  else
+    extents.erase(extents.begin() + axis);
   Tensor out(DType::i64, Shape(extents));
   for (std::int64_t o = 0; o < cut.outer; ++o)
     for (std::int64_t i = 0; i < cut.inner; ++i) {
@@ -199,35 +218,44 @@ Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
 }
 
 Tensor Ops::softmax(const Tensor& x, int axis) const {
-  const Tensor out = along(context_.threads, x, axis, [&loops = kernel::elements_of(context_.isa)](const float* v, float* to, std::int64_t n) {
-    const float top = loops.largest(v, n);
-    if (top == -infinity) return void(std::fill_n(to, n, 0.0f));
-    const float factor = float(1 / loops.exp_sum(v, n, top, to));
-    loops.mul(to, 1, &factor, 0, n, to);
-  });
-  return record("softmax", out, {&x}, [axis](const Pull& p) -> std::vector<Tensor> {
-    const Tensor y = p.output(), gy = p.ops.mul(p.gradient(), y);
-    return {p.ops.sub(gy, p.ops.mul(y, p.ops.sum(gy, {axis}, true)))};
-  }, true);
+  const Tensor out =
+      along(context_.threads, x, axis, [&loops = kernel::elements_of(context_.isa)](const float* v, float* to, std::int64_t n) {
+        const float top = loops.largest(v, n);
+        if (top == -infinity) return void(std::fill_n(to, n, 0.0f));
+        const float factor = float(1 / loops.exp_sum(v, n, top, to));
+        loops.mul(to, 1, &factor, 0, n, to);
+      });
+  return record(
+      "softmax", out, {&x},
+      [axis](const Pull& p) -> std::vector<Tensor> {
+        const Tensor y = p.output(), gy = p.ops.mul(p.gradient(), y);
+        return {p.ops.sub(gy, p.ops.mul(y, p.ops.sum(gy, {axis}, true)))};
+      },
+      true);
 }
 
 Tensor Ops::log_softmax(const Tensor& x, int axis) const {
-  const Tensor out = along(context_.threads, x, axis, [&loops = kernel::elements_of(context_.isa)](const float* v, float* to, std::int64_t n) {
-    const float total = log_sum(loops, v, n);
-    if (total == -infinity) return void(std::fill_n(to, n, -infinity));
-    loops.sub(v, 1, &total, 0, n, to);
-  });
-  return record("log_softmax", out, {&x}, [axis](const Pull& p) -> std::vector<Tensor> {
-    return {p.ops.sub(p.gradient(), p.ops.mul(p.ops.exp(p.output()), p.ops.sum(p.gradient(), {axis}, true)))};
-  }, true);
+  const Tensor out =
+      along(context_.threads, x, axis, [&loops = kernel::elements_of(context_.isa)](const float* v, float* to, std::int64_t n) {
+        const float total = log_sum(loops, v, n);
+        if (total == -infinity) return void(std::fill_n(to, n, -infinity));
+        loops.sub(v, 1, &total, 0, n, to);
+      });
+  return record(
+      "log_softmax", out, {&x},
+      [axis](const Pull& p) -> std::vector<Tensor> {
+        return {p.ops.sub(p.gradient(), p.ops.mul(p.ops.exp(p.output()), p.ops.sum(p.gradient(), {axis}, true)))};
+      },
+      true);
 }
 
 Tensor Ops::logsumexp(const Tensor& x, int axis, bool keepdim) const {
-  return record("logsumexp", reduce(context_.threads, x, {axis}, keepdim, [&loops = kernel::elements_of(context_.isa)](const float* v, std::int64_t n) {
-    return log_sum(loops, v, n);
-  }), {&x}, [x, axis](const Pull& p) -> std::vector<Tensor> {
-    return {p.ops.mul(spread(p.gradient(), x.shape(), {axis}), p.ops.softmax(x, axis))};
-  });
+  return record("logsumexp",
+                reduce(context_.threads, x, {axis}, keepdim,
+                       [&loops = kernel::elements_of(context_.isa)](const float* v, std::int64_t n) { return log_sum(loops, v, n); }),
+                {&x}, [x, axis](const Pull& p) -> std::vector<Tensor> {
+                  return {p.ops.mul(spread(p.gradient(), x.shape(), {axis}), p.ops.softmax(x, axis))};
+                });
 }
 
 Tensor Ops::cumsum(const Tensor& x, int axis) const {

@@ -77,7 +77,8 @@ struct Grid {
     if (axes == 1) fail("x", "two or three spatial axes", x.shape().text());
     if (grid.rank() != axes + 2 || grid.extent(0) != x.extent(0) || grid.extent(-1) != axes)
       fail("grid", "[" + std::to_string(x.extent(0)) + ", *out, " + std::to_string(axes) + "]", grid.shape().text());
-    if (mode == Resample::nearest_exact || (mode == Resample::cubic && axes != 2)) fail("mode", "nearest, linear or, for two axes, cubic", "another");
+    if (mode == Resample::nearest_exact || (mode == Resample::cubic && axes != 2))
+      fail("mode", "nearest, linear or, for two axes, cubic", "another");
     if (edges == PadMode::circular) fail("edges", "zeros, replicate or reflect", "circular");
     in = spatial_of(x.shape());
     batch = x.extent(0), channels = x.extent(1), size = product_of(in), places = 1;
@@ -107,7 +108,7 @@ struct Reads {
 void read(double coordinate, std::int64_t n, Resample mode, PadMode edges, bool corners, Reads& r) {
   double at = 0.5 * (corners ? (coordinate + 1) * double(n - 1) : (coordinate + 1) * double(n) - 1);
   if (mode != Resample::cubic) at = wrapped(at, n, edges, corners);
-  if (!(std::abs(at) < 1e9)) at = -100;  // NaN and the far away read nothing
+  if (!(std::abs(at) < 1e9)) at = -100;           // NaN and the far away read nothing
   constexpr double shifter = 6755399441055744.0;  // 1.5 2^52: adding it rounds to whole numbers, halves to even
   double floor = (at + shifter) - shifter;
   if (mode != Resample::nearest && floor > at) floor -= 1;
@@ -133,7 +134,10 @@ Tensor Ops::grid_sample(const Tensor& x, const Tensor& grid, Resample mode, PadM
   const Grid g(x, grid, mode, edges);
   const Tensor from = x.with_origin(nullptr).dense(), at = grid.with_origin(nullptr).dense(), out(DType::f32, g.out);
   const auto& loops = kernel::maps_of(context_.isa);
-  const std::int64_t each = mode == Resample::nearest ? 1 : mode == Resample::linear ? 2 : 4, entries = g.axes == 2 ? each * each : each * each * each;
+  const std::int64_t each = mode == Resample::nearest  ? 1
+                            : mode == Resample::linear ? 2
+                                                       : 4,
+                     entries = g.axes == 2 ? each * each : each * each * each;
   // A task reads some places of all channels: their elements and weights are found once.
   const std::int64_t some = 1024, blocks = (g.places + some - 1) / some;
   base::parallel(context_.threads, g.batch * blocks, [&](std::int64_t task, int) {
@@ -157,12 +161,15 @@ Tensor Ops::grid_sample(const Tensor& x, const Tensor& grid, Resample mode, PadM
         }
     }
     for (std::int64_t c = 0; c < g.channels; ++c)
-      loops.pick(from.raw<float>() + (b * g.channels + c) * g.size, index.get(), weight.get(), entries, out.raw<float>() + (b * g.channels + c) * g.places + first, n);
+      loops.pick(from.raw<float>() + (b * g.channels + c) * g.size, index.get(), weight.get(), entries,
+                 out.raw<float>() + (b * g.channels + c) * g.places + first, n);
   });
   return record("grid_sample", out, {&x, &grid}, [x, grid, mode, edges, align_corners](const Pull& p) -> std::vector<Tensor> {
     const Ops again(p.ops.context(), true);
     // Partial derivatives: the map and the points apart, as the points may be made from the map.
-    const auto apart = [&](const Tensor& t) { return p.ops.recording() && t.origin() ? again.straight_through(t, t) : leaf(t.with_origin(nullptr)); };
+    const auto apart = [&](const Tensor& t) {
+      return p.ops.recording() && t.origin() ? again.straight_through(t, t) : leaf(t.with_origin(nullptr));
+    };
     const Tensor from = apart(x), where = apart(grid);
     return gradients(p.ops, {again.grid_sample_plain(from, where, mode, edges, align_corners)}, {p.gradient()}, {from, where});
   });
@@ -197,7 +204,8 @@ Tensor Ops::grid_sample_plain(const Tensor& x, const Tensor& grid, Resample mode
   for (int a = 0; a < g.axes; ++a) {
     const std::int64_t n = g.in[std::size_t(2 - a)];
     const Tensor coordinate = points.slice(3, a, 1).reshape({g.batch, 1, g.places});
-    Tensor at = align_corners ? scale(shift(coordinate, 1), float(double(n - 1) / 2)) : scale(shift(scale(shift(coordinate, 1), float(n)), -1), 0.5f);
+    Tensor at = align_corners ? scale(shift(coordinate, 1), float(double(n - 1) / 2))
+                              : scale(shift(scale(shift(coordinate, 1), float(n)), -1), 0.5f);
     if (mode != Resample::cubic) at = wrap(at, n);
     const Tensor fixed = no_gradient(at, "the elements that a coordinate reads").dense();
     const Tensor floor(DType::f32, fixed.shape());
@@ -212,8 +220,12 @@ Tensor Ops::grid_sample_plain(const Tensor& x, const Tensor& grid, Resample mode
     };
     const int count = mode == Resample::nearest ? 1 : mode == Resample::linear ? 2 : 4;
     for (int i = 0; i < count; ++i) {
-      const Tensor weight = count == 1 ? full(t.shape(), 1) : count == 2 ? (i ? t : rest)
-                            : i == 0 ? far(shift(t, 1)) : i == 1 ? close(t) : i == 2 ? close(rest) : far(shift(rest, 1));
+      const Tensor weight = count == 1   ? full(t.shape(), 1)
+                            : count == 2 ? (i ? t : rest)
+                            : i == 0     ? far(shift(t, 1))
+                            : i == 1     ? close(t)
+                            : i == 2     ? close(rest)
+                                         : far(shift(rest, 1));
       const Tensor index(DType::i64, fixed.shape()), here(DType::boolean, fixed.shape());
       for (std::int64_t e = 0; e < index.count(); ++e) {
         double place = floor.raw<float>()[e] + i - (count == 4);
@@ -232,7 +244,8 @@ Tensor Ops::grid_sample_plain(const Tensor& x, const Tensor& grid, Resample mode
     const Tensor index(DType::i64, {g.batch, 1, g.places});
     for (std::int64_t i = 0; i < index.count(); ++i) {
       const std::int64_t slab = g.axes == 3 ? axes[2].index[d].raw<std::int64_t>()[i] : 0;
-      index.raw<std::int64_t>()[i] = (slab * g.in[1] + axes[1].index[h].raw<std::int64_t>()[i]) * g.in[2] + axes[0].index[w].raw<std::int64_t>()[i];
+      index.raw<std::int64_t>()[i] =
+          (slab * g.in[1] + axes[1].index[h].raw<std::int64_t>()[i]) * g.in[2] + axes[0].index[w].raw<std::int64_t>()[i];
     }
     Tensor weight = mul(axes[0].weight[w], axes[1].weight[h]);
     if (g.axes == 3) weight = mul(weight, axes[2].weight[d]);

@@ -34,7 +34,8 @@ Tensor plain(const Tensor& x) { return x.defined() ? x.with_origin(nullptr) : x;
 
 }  // namespace
 
-Scanned Ops::scan(const Tensor& q, const Tensor& k, const Tensor& v, const ScanTerms& terms, const ScanOptions& options, unsigned extras) const {
+Scanned Ops::scan(const Tensor& q, const Tensor& k, const Tensor& v, const ScanTerms& terms, const ScanOptions& options,
+                  unsigned extras) const {
   need_rank4(q, "q", "[B, N, H, D]");
   need_rank4(k, "k", "[B, N, G, D]");
   need_rank4(v, "v", "[B, N, G, E]");
@@ -78,26 +79,42 @@ Scanned Ops::scan(const Tensor& q, const Tensor& k, const Tensor& v, const ScanT
     scan_backward(q.raw_view(), k.raw_view(), v.raw_view(), with_terms(options, kept), given, into, p.ops.context());
     if (grads[3].defined()) grads[3] = p.ops.sum_to(grads[3], kept.decay.shape());
     if (grads[4].defined()) grads[4] = p.ops.sum_to(grads[4], kept.beta.shape());
-    const std::vector<const Tensor*> inputs{&q, &k, &v, &terms.decay, &terms.beta, &terms.initial, &terms.initial_sum, &p.gradient(0),
-                                            &p.gradient(1), &p.gradient(2), &p.gradient(3)};
-    p.ops.record("scan_backward", {&grads[0], &grads[1], &grads[2], &grads[3], &grads[4], &grads[5], &grads[6]}, inputs,
-                 [](const Pull&) -> std::vector<Tensor> { fail("scan", "one derivative (scan_plain has more)", "a derivative of its derivative"); });
+    const std::vector<const Tensor*> inputs{&q,
+                                            &k,
+                                            &v,
+                                            &terms.decay,
+                                            &terms.beta,
+                                            &terms.initial,
+                                            &terms.initial_sum,
+                                            &p.gradient(0),
+                                            &p.gradient(1),
+                                            &p.gradient(2),
+                                            &p.gradient(3)};
+    p.ops.record(
+        "scan_backward", {&grads[0], &grads[1], &grads[2], &grads[3], &grads[4], &grads[5], &grads[6]}, inputs,
+        [](const Pull&) -> std::vector<Tensor> { fail("scan", "one derivative (scan_plain has more)", "a derivative of its derivative"); });
     return grads;
   };
   record("scan", {&result.out, &result.sum, &result.final, &result.final_sum}, inputs, derivative);
   return result;
 }
 
-Scanned Ops::scan_plain(const Tensor& q, const Tensor& k, const Tensor& v, const ScanTerms& terms, const ScanOptions& options, unsigned extras) const {
+Scanned Ops::scan_plain(const Tensor& q, const Tensor& k, const Tensor& v, const ScanTerms& terms, const ScanOptions& options,
+                        unsigned extras) const {
   need_rank4(q, "q", "[B, N, H, D]");
   need_rank4(k, "k", "[B, N, G, D]");
   need_rank4(v, "v", "[B, N, G, E]");
   with_terms(options, terms);
-  const std::int64_t B = q.extent(0), N = q.extent(1), H = q.extent(2), D = q.extent(3), E = v.extent(3), share = k.extent(2) ? H / k.extent(2) : 1;
-  const Tensor keys = repeat(k.to(DType::f32), 2, share), values = repeat(v.to(DType::f32), 2, share), queries = scale(q.to(DType::f32), options.scale);
-  const Tensor decay = terms.decay.defined() ? exp(terms.decay).broadcast({B, N, H, D}) : Tensor(), ones = full({1}, 1), none = full({1}, 0);
+  const std::int64_t B = q.extent(0), N = q.extent(1), H = q.extent(2), D = q.extent(3), E = v.extent(3),
+                     share = k.extent(2) ? H / k.extent(2) : 1;
+  const Tensor keys = repeat(k.to(DType::f32), 2, share), values = repeat(v.to(DType::f32), 2, share),
+               queries = scale(q.to(DType::f32), options.scale);
+  const Tensor decay = terms.decay.defined() ? exp(terms.decay).broadcast({B, N, H, D}) : Tensor(), ones = full({1}, 1),
+               none = full({1}, 0);
   const Tensor beta = terms.beta.defined() ? terms.beta.broadcast({B, N, H}) : Tensor();
-  const auto token = [](const Tensor& x, std::int64_t t) { return x.slice(1, t, 1).reshape(Shape{x.extent(0), x.extent(2), x.rank() == 4 ? x.extent(3) : 1}); };
+  const auto token = [](const Tensor& x, std::int64_t t) {
+    return x.slice(1, t, 1).reshape(Shape{x.extent(0), x.extent(2), x.rank() == 4 ? x.extent(3) : 1});
+  };
   const auto exists = [&](std::int64_t t) {
     Tensor mask(DType::boolean, {B, 1, 1, 1});
     for (std::int64_t b = 0; b < B; ++b)
@@ -147,27 +164,35 @@ Tensor Ops::recurrence(const Tensor& a, const Tensor& b, int axis, bool reverse)
   Tensor out(DType::f32, b.shape());
   pieces(context_.threads, l.outer * l.inner, 16384 / std::max<std::int64_t>(l.extent, 1), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t lane = begin; lane < end;) {
-      const std::int64_t o = lane / l.inner, i = lane % l.inner, wide = std::min(end - lane, l.inner - i), base = o * l.extent * l.inner + i;
+      const std::int64_t o = lane / l.inner, i = lane % l.inner, wide = std::min(end - lane, l.inner - i),
+                         base = o * l.extent * l.inner + i;
       for (std::int64_t s = 0; s < l.extent; ++s) {
         const std::int64_t t = reverse ? l.extent - 1 - s : s, at = base + t * l.inner, before = reverse ? at + l.inner : at - l.inner;
         const float *x = factors.raw<float>() + at, *y = terms.raw<float>() + at;
         float* to = out.raw<float>() + at;
-        if (s == 0) std::copy_n(y, wide, to);
-        else for (std::int64_t j = 0; j < wide; ++j) to[j] = x[j] * out.raw<float>()[before + j] + y[j];
+        if (s == 0)
+          std::copy_n(y, wide, to);
+        else
+          for (std::int64_t j = 0; j < wide; ++j) to[j] = x[j] * out.raw<float>()[before + j] + y[j];
       }
       lane += wide;
     }
   });
-  return record("recurrence", out, {&a, &b}, [a, shape = b.shape(), along, reverse](const Pull& p) -> std::vector<Tensor> {
-    const std::int64_t n = shape[along], rest = std::max<std::int64_t>(n - 1, 0);
-    if (n == 0) return {Tensor::zeros(DType::f32, a.shape()), Tensor::zeros(DType::f32, shape)};
-    const Tensor whole = a.broadcast(shape);
-    // the factor that carries x_t on, and x before t, each moved by one
-    const Tensor next = reverse ? p.ops.pad(whole.slice(along, 0, rest), along, 1, 0) : p.ops.pad(whole.slice(along, 1, rest), along, 0, 1);
-    const Tensor before = reverse ? p.ops.pad(p.output().slice(along, 1, rest), along, 0, 1) : p.ops.pad(p.output().slice(along, 0, rest), along, 1, 0);
-    const Tensor total = p.ops.recurrence(next, p.gradient(), along, !reverse);
-    return {p.wants(0) ? p.ops.sum_to(p.ops.mul(total, before), a.shape()) : Tensor(), total};
-  }, true);
+  return record(
+      "recurrence", out, {&a, &b},
+      [a, shape = b.shape(), along, reverse](const Pull& p) -> std::vector<Tensor> {
+        const std::int64_t n = shape[along], rest = std::max<std::int64_t>(n - 1, 0);
+        if (n == 0) return {Tensor::zeros(DType::f32, a.shape()), Tensor::zeros(DType::f32, shape)};
+        const Tensor whole = a.broadcast(shape);
+        // the factor that carries x_t on, and x before t, each moved by one
+        const Tensor next =
+            reverse ? p.ops.pad(whole.slice(along, 0, rest), along, 1, 0) : p.ops.pad(whole.slice(along, 1, rest), along, 0, 1);
+        const Tensor before =
+            reverse ? p.ops.pad(p.output().slice(along, 1, rest), along, 0, 1) : p.ops.pad(p.output().slice(along, 0, rest), along, 1, 0);
+        const Tensor total = p.ops.recurrence(next, p.gradient(), along, !reverse);
+        return {p.wants(0) ? p.ops.sum_to(p.ops.mul(total, before), a.shape()) : Tensor(), total};
+      },
+      true);
 }
 
 Tensor Ops::cummax(const Tensor& x, int axis) const {

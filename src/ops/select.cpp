@@ -154,17 +154,20 @@ Tensor add_rows(const Context& context, const Tensor& x, int axis, std::int64_t 
   constexpr std::int64_t block = 256;
   const std::int64_t blocks = (cut.inner + block - 1) / block;
   const auto add = kernel::elements_of(context.isa).add;
-  pieces(context.threads, cut.outer * blocks, 16384 / std::max<std::int64_t>(1, cut.extent * std::min(cut.inner, block)), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t job = begin; job < end; ++job) {
-      const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, cut.inner - c);
-      for (std::int64_t e = 0; e < cut.extent; ++e) {
-        float* to = out.raw<float>() + (o * extent + place(o * cut.extent + e)) * cut.inner + c;
-        const float* row = from.raw<float>() + (o * cut.extent + e) * cut.inner + c;
-        if (wide == 1) *to += *row;
-        else add(to, 1, row, 1, wide, to);
-      }
-    }
-  });
+  pieces(context.threads, cut.outer * blocks, 16384 / std::max<std::int64_t>(1, cut.extent * std::min(cut.inner, block)),
+         [&](std::int64_t begin, std::int64_t end) {
+           for (std::int64_t job = begin; job < end; ++job) {
+             const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, cut.inner - c);
+             for (std::int64_t e = 0; e < cut.extent; ++e) {
+               float* to = out.raw<float>() + (o * extent + place(o * cut.extent + e)) * cut.inner + c;
+               const float* row = from.raw<float>() + (o * cut.extent + e) * cut.inner + c;
+               if (wide == 1)
+                 *to += *row;
+               else
+                 add(to, 1, row, 1, wide, to);
+             }
+           }
+         });
   return out;
 }
 
@@ -185,28 +188,38 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
     const auto* source = from.raw<decltype(unit)>();
     auto* to = out.raw<decltype(unit)>();
     // Tasks are blocks of rows of one lane.
-    const std::int64_t block = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, cut.inner)), blocks = (cut.extent + block - 1) / block;
-    pieces(context_.threads, cut.outer * blocks, 16384 / std::max<std::int64_t>(1, std::min(block, cut.extent) * cut.inner), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t job = begin; job < end; ++job) {
-        const std::int64_t o = job / blocks, row = o * cut.extent + job % blocks * block, rest = std::min(block, (o + 1) * cut.extent - row);
-        const auto* lane = source + o * extent * cut.inner;
-        auto* at_row = to + row * cut.inner;
-        const std::int64_t* place = first + (by_rows ? row : row * cut.inner);
-        if (by_rows)
-          for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner) std::copy_n(lane + place[e] * cut.inner, cut.inner, at_row);
-        else if (cut.inner == 1)
-          for (std::int64_t e = 0; e < rest; ++e) at_row[e] = lane[place[e]];
-        else
-          for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner, place += cut.inner)
-            for (std::int64_t i = 0; i < cut.inner; ++i) at_row[i] = lane[place[i] * cut.inner + i];
-      }
-    });
+    const std::int64_t block = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, cut.inner)),
+                       blocks = (cut.extent + block - 1) / block;
+    pieces(context_.threads, cut.outer * blocks, 16384 / std::max<std::int64_t>(1, std::min(block, cut.extent) * cut.inner),
+           [&](std::int64_t begin, std::int64_t end) {
+             for (std::int64_t job = begin; job < end; ++job) {
+               const std::int64_t o = job / blocks, row = o * cut.extent + job % blocks * block,
+                                  rest = std::min(block, (o + 1) * cut.extent - row);
+               const auto* lane = source + o * extent * cut.inner;
+               auto* at_row = to + row * cut.inner;
+               const std::int64_t* place = first + (by_rows ? row : row * cut.inner);
+               if (by_rows)
+                 for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner) std::copy_n(lane + place[e] * cut.inner, cut.inner, at_row);
+               else if (cut.inner == 1)
+                 for (std::int64_t e = 0; e < rest; ++e) at_row[e] = lane[place[e]];
+               else
+                 for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner, place += cut.inner)
+                   for (std::int64_t i = 0; i < cut.inner; ++i) at_row[i] = lane[place[i] * cut.inner + i];
+             }
+           });
   };
   switch (size_of(x.dtype())) {
-    case 8: copy(std::uint64_t{}); break;
-    case 4: copy(std::uint32_t{}); break;
-    case 2: copy(std::uint16_t{}); break;
-    default: copy(std::uint8_t{});
+    case 8:
+      copy(std::uint64_t{});
+      break;
+    case 4:
+      copy(std::uint32_t{});
+      break;
+    case 2:
+      copy(std::uint16_t{});
+      break;
+    default:
+      copy(std::uint8_t{});
   }
   return record("gather", out, {&x}, [at = at, axis, extent](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.scatter_add(p.gradient(), axis, at, extent)};
@@ -219,7 +232,8 @@ Tensor Ops::scatter_add(const Tensor& x, int axis, const Tensor& index, std::int
   const auto [at, rows] = places(index, x.shape(), axis, extent);
   const std::int64_t* first = at.raw<std::int64_t>();
   const auto derivative = [at = at, axis](const Pull& p) -> std::vector<Tensor> { return {p.ops.gather(p.gradient(), axis, at)}; };
-  if (rows) return record("scatter_add", add_rows(context_, x, axis, extent, [&](std::int64_t row) { return first[row]; }), {&x}, derivative);
+  if (rows)
+    return record("scatter_add", add_rows(context_, x, axis, extent, [&](std::int64_t row) { return first[row]; }), {&x}, derivative);
   const Tensor from = x.dense();
   Tensor out = Tensor::zeros(DType::f32, with_axis(x.shape(), axis, extent));
   const Lanes cut = lanes(x.shape(), axis);
@@ -243,8 +257,10 @@ Tensor Ops::index_add(const Tensor& x, int axis, const Tensor& index, std::int64
   axis = axis_of(axis, x.rank());
   if (index.shape() != Shape{x.extent(axis)}) fail("index", Shape{x.extent(axis)}.text(), index.shape().text());
   const Tensor at = checked(index, extent);
-  const Tensor out = add_rows(context_, x, axis, extent, [n = x.extent(axis), first = at.raw<std::int64_t>()](std::int64_t row) { return first[row % n]; });
-  return record("index_add", out, {&x}, [at, axis](const Pull& p) -> std::vector<Tensor> { return {p.ops.index_select(p.gradient(), axis, at)}; });
+  const Tensor out = add_rows(context_, x, axis, extent,
+                              [n = x.extent(axis), first = at.raw<std::int64_t>()](std::int64_t row) { return first[row % n]; });
+  return record("index_add", out, {&x},
+                [at, axis](const Pull& p) -> std::vector<Tensor> { return {p.ops.index_select(p.gradient(), axis, at)}; });
 }
 
 namespace {
@@ -272,7 +288,8 @@ void within(const Shape& shape, const std::vector<std::int64_t>& strides, std::i
   std::int64_t low = offset, high = offset;
   if (shape.count() == 0) return;
   for (int i = 0; i < shape.rank(); ++i) (strides[std::size_t(i)] < 0 ? low : high) += strides[std::size_t(i)] * (shape[i] - 1);
-  if (low < 0 || high >= count) fail("strides", "elements from 0 to " + std::to_string(count - 1), std::to_string(low) + " to " + std::to_string(high));
+  if (low < 0 || high >= count)
+    fail("strides", "elements from 0 to " + std::to_string(count - 1), std::to_string(low) + " to " + std::to_string(high));
 }
 
 }  // namespace
@@ -285,9 +302,10 @@ Tensor Ops::strided(const Tensor& x, const Shape& shape, const std::vector<std::
   view.data = from.raw<float>() + offset;
   view.shape = shape;
   std::copy(strides.begin(), strides.end(), view.strides.begin());
-  return record("strided", Tensor(view, std::make_shared<Tensor>(from)), {&x}, [s = x.shape(), strides, offset](const Pull& p) -> std::vector<Tensor> {
-    return {p.ops.strided_add(p.gradient(), s, strides, offset)};
-  });
+  return record("strided", Tensor(view, std::make_shared<Tensor>(from)), {&x},
+                [s = x.shape(), strides, offset](const Pull& p) -> std::vector<Tensor> {
+                  return {p.ops.strided_add(p.gradient(), s, strides, offset)};
+                });
 }
 
 Tensor Ops::strided_add(const Tensor& x, const Shape& shape, const std::vector<std::int64_t>& strides, std::int64_t offset) const {

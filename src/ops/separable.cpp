@@ -14,8 +14,8 @@ namespace {
 struct Pass {
   const AxisMap& map;
   std::int64_t outer, inner;
-  std::vector<std::int64_t> offset{};     ///< index * inner
-  std::vector<std::int32_t> index{};      ///< of a last axis whose outputs have as many entries each: [entries][out]
+  std::vector<std::int64_t> offset{};  ///< index * inner
+  std::vector<std::int32_t> index{};   ///< of a last axis whose outputs have as many entries each: [entries][out]
   std::vector<float> weight{};
   std::int64_t entries = 0;
   bool single = true, runs = true;  ///< every output is one entry of weight 1; entries of an output are neighbours of one weight
@@ -25,7 +25,8 @@ struct Pass {
     for (std::size_t o = 0; o + 1 < map.begin.size(); ++o) {
       const auto first = std::size_t(map.begin[o]), last = std::size_t(map.begin[o + 1]);
       single = single && last == first + 1 && map.weight[first] == 1;
-      for (std::size_t e = first + 1; e < last; ++e) runs = runs && map.index[e] == map.index[e - 1] + 1 && map.weight[e] == map.weight[first];
+      for (std::size_t e = first + 1; e < last; ++e)
+        runs = runs && map.index[e] == map.index[e - 1] + 1 && map.weight[e] == map.weight[first];
     }
     if (inner != 1 || map.out() == 0) return;
     entries = map.begin[1];
@@ -94,7 +95,9 @@ Tensor run(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps, bo
   std::vector<int> order;
   for (int i = 0; i < axes; ++i)
     if (!maps[std::size_t(i)].same()) order.push_back(i);
-  const auto growth = [&](int i) { return double(maps[std::size_t(i)].out()) / double(std::max<std::int64_t>(1, maps[std::size_t(i)].in)); };
+  const auto growth = [&](int i) {
+    return double(maps[std::size_t(i)].out()) / double(std::max<std::int64_t>(1, maps[std::size_t(i)].in));
+  };
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
     if (growth(a) != growth(b)) return growth(a) < growth(b);
     return growth(a) > 1 ? a > b : a < b;
@@ -116,13 +119,16 @@ Tensor run(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps, bo
   const auto& loops = kernel::maps_of(ops.context().isa);
   const std::int64_t made = out.count() / planes;
   pieces(ops.context().threads, planes, 16384 / std::max(most, size), [&](std::int64_t begin, std::int64_t end) {
-    const std::unique_ptr<float[]> a(new float[std::size_t(passes.size() > 1 ? most : 0)]), b(new float[std::size_t(passes.size() > 2 ? most : 0)]);
+    const std::unique_ptr<float[]> a(new float[std::size_t(passes.size() > 1 ? most : 0)]),
+        b(new float[std::size_t(passes.size() > 2 ? most : 0)]);
     for (std::int64_t plane = begin; plane < end; ++plane) {
       const float* source = from.raw<float>() + plane * size;
       for (std::size_t i = 0; i < passes.size(); ++i) {
         float* to = i + 1 == passes.size() ? out.raw<float>() + plane * made : i % 2 ? b.get() : a.get();
-        if (largest) passes[i].largest(loops, source, to);
-        else passes[i].sum(loops, source, to);
+        if (largest)
+          passes[i].largest(loops, source, to);
+        else
+          passes[i].sum(loops, source, to);
         source = to;
       }
     }
@@ -135,7 +141,8 @@ Tensor run(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps, bo
 AxisMap AxisMap::transposed() const {
   std::vector<std::vector<std::pair<std::int64_t, float>>> lists(static_cast<std::size_t>(in));
   for (std::int64_t o = 0; o < out(); ++o)
-    for (std::int64_t e = begin[std::size_t(o)]; e < begin[std::size_t(o) + 1]; ++e) lists[std::size_t(index[std::size_t(e)])].emplace_back(o, weight[std::size_t(e)]);
+    for (std::int64_t e = begin[std::size_t(o)]; e < begin[std::size_t(o) + 1]; ++e)
+      lists[std::size_t(index[std::size_t(e)])].emplace_back(o, weight[std::size_t(e)]);
   AxisMap result;
   result.in = out();
   for (const auto& list : lists) {

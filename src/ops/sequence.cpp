@@ -31,12 +31,15 @@ Tensor Ops::cumprod(const Tensor& x, int axis) const {
     double product = 1;
     for (std::int64_t i = 0; i < x.extent(axis); ++i, at += step) out.raw<float>()[at] = float(product *= from.raw<float>()[at]);
   });
-  return record("cumprod", out, {&x}, [x, axis, n = x.extent(axis)](const Pull& p) -> std::vector<Tensor> {
-    if (n == 0) return {p.gradient()};
-    // The product before each place times s_i = g_i + x_{i+1} s_{i+1}: no division, zeros are as good as any.
-    const Tensor before = p.ops.pad(p.output().slice(axis, 0, n - 1), axis, 1, 0, 1);
-    return {p.ops.mul(before, p.ops.recurrence(p.ops.pad(x.slice(axis, 1, n - 1), axis, 0, 1), p.gradient(), axis, true))};
-  }, true);
+  return record(
+      "cumprod", out, {&x},
+      [x, axis, n = x.extent(axis)](const Pull& p) -> std::vector<Tensor> {
+        if (n == 0) return {p.gradient()};
+        // The product before each place times s_i = g_i + x_{i+1} s_{i+1}: no division, zeros are as good as any.
+        const Tensor before = p.ops.pad(p.output().slice(axis, 0, n - 1), axis, 1, 0, 1);
+        return {p.ops.mul(before, p.ops.recurrence(p.ops.pad(x.slice(axis, 1, n - 1), axis, 0, 1), p.gradient(), axis, true))};
+      },
+      true);
 }
 
 Tensor Ops::argmin(const Tensor& x, int axis, bool keepdim) const {
@@ -61,7 +64,8 @@ Tensor Ops::roll(const Tensor& x, int axis, std::int64_t places) const {
   return concat({x.slice(axis, n - tail, tail), x.slice(axis, 0, n - tail)}, axis);
 }
 
-Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor& offsets, const std::string& mode, const Tensor& weights) const {
+Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor& offsets, const std::string& mode,
+                          const Tensor& weights) const {
   need(table, DType::f32, "table");
   need(index, DType::i64, "index");
   need(offsets, DType::i64, "offsets");
@@ -78,7 +82,8 @@ Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor
   Tensor bag_of(DType::i64, {n}), share(DType::f32, {bags, 1});
   for (std::int64_t bag = 0; bag < bags; ++bag) {
     const std::int64_t size = first(bag + 1) - first(bag);
-    if (size < 0 || first(bag) < 0 || first(bag + 1) > n) fail("offsets", "ascending numbers up to " + std::to_string(n), std::to_string(first(bag + 1)));
+    if (size < 0 || first(bag) < 0 || first(bag + 1) > n)
+      fail("offsets", "ascending numbers up to " + std::to_string(n), std::to_string(first(bag + 1)));
     std::fill_n(bag_of.raw<std::int64_t>() + first(bag), size, bag);
     share.raw<float>()[bag] = size == 0 ? 0.0f : mode == "mean" ? float(1.0 / double(size)) : 1.0f;
   }

@@ -46,8 +46,10 @@ void Planes::load(const kernel::MapTable& loops, const float* map, float* ready,
   each_phase([&](std::int64_t place, std::int64_t from, std::int64_t begin, std::int64_t end) {
     float* to = ready + place;
     std::fill(to, to + begin, fill);
-    if (stride == 1) std::copy(map + from + begin, map + from + end, to + begin);
-    else if (begin < end) loops.skip(map + from + stride * begin, stride, to + begin, end - begin);
+    if (stride == 1)
+      std::copy(map + from + begin, map + from + end, to + begin);
+    else if (begin < end)
+      loops.skip(map + from + stride * begin, stride, to + begin, end - begin);
     std::fill(to + end, to + phase_, fill);
   });
 }
@@ -65,7 +67,8 @@ Tensor windows_of(const Ops& ops, const Tensor& x, const Sliding& s, float fill)
   std::vector<std::int64_t> shape{x.extent(0), x.extent(1)};
   for (int i = 0; i < s.axes; ++i) {
     const auto a = std::size_t(3 - s.axes + i);
-    const std::int64_t reached = s.out[a] == 0 ? 0 : (s.out[a] - 1) * s.stride[a] + s.reach(int(a)), after = reached - s.in[a] - s.before[a];
+    const std::int64_t reached = s.out[a] == 0 ? 0 : (s.out[a] - 1) * s.stride[a] + s.reach(int(a)),
+                       after = reached - s.in[a] - s.before[a];
     if (s.before[a] > 0 || after > 0) wide = ops.pad(wide, 2 + i, s.before[a], std::max<std::int64_t>(after, 0), fill);
     shape.push_back(s.kernel[a]);
   }

@@ -65,10 +65,14 @@ Tensor Ops::solve(const Tensor& a, const Tensor& b) const {
         for (std::int64_t j = 0; j < m; ++j) out.raw<float>()[(job * n + i) * m + j] = float(rows[std::size_t(i * wide + n + j)]);
     }
   });
-  return record("solve", out, {&a, &b}, [a, s = b.shape()](const Pull& p) -> std::vector<Tensor> {
-    const Tensor back = p.ops.solve(a.transpose(-1, -2), p.gradient());
-    return {p.wants(0) ? p.ops.sum_to(p.ops.neg(p.ops.matmul(back, p.output().transpose(-1, -2))), a.shape()) : Tensor(), p.ops.sum_to(back, s)};
-  }, true);
+  return record(
+      "solve", out, {&a, &b},
+      [a, s = b.shape()](const Pull& p) -> std::vector<Tensor> {
+        const Tensor back = p.ops.solve(a.transpose(-1, -2), p.gradient());
+        return {p.wants(0) ? p.ops.sum_to(p.ops.neg(p.ops.matmul(back, p.output().transpose(-1, -2))), a.shape()) : Tensor(),
+                p.ops.sum_to(back, s)};
+      },
+      true);
 }
 
 }  // namespace v0

@@ -96,7 +96,8 @@ class Transform {
 Tensor Ops::fft(const Tensor& x, int axis, bool inverse) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
-  if (x.extent(-1) != 2 || axis == x.rank() - 1) fail("x", "[..., 2] and another axis", x.shape().text() + ", axis " + std::to_string(axis));
+  if (x.extent(-1) != 2 || axis == x.rank() - 1)
+    fail("x", "[..., 2] and another axis", x.shape().text() + ", axis " + std::to_string(axis));
   const Tensor from = x.dense();
   Tensor out(DType::f32, x.shape());
   const std::int64_t n = x.extent(axis);
@@ -139,7 +140,8 @@ Tensor Ops::rfft(const Tensor& x, int axis) const {
 Tensor Ops::irfft(const Tensor& x, int axis, std::int64_t n) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
-  if (x.extent(-1) != 2 || axis == x.rank() - 1) fail("x", "[..., 2] and another axis", x.shape().text() + ", axis " + std::to_string(axis));
+  if (x.extent(-1) != 2 || axis == x.rank() - 1)
+    fail("x", "[..., 2] and another axis", x.shape().text() + ", axis " + std::to_string(axis));
   if (n < 1 || x.extent(axis) != n / 2 + 1) fail("n", "1 or more with n/2 + 1 = " + std::to_string(x.extent(axis)), std::to_string(n));
   // Re sum_k y_k exp(2 pi i k t / n) is what the conjugates of the missing half give, so the ones that stand for two count twice.
   const Tensor twice = full({n / 2 + 1}, 2);
@@ -214,7 +216,8 @@ Tensor Ops::idct(const Tensor& x, int axis, bool orthonormal) const {
   const Tensor half = mul(x, factor);  // fft(v)_k = exp(i pi k / 2n) (half_k - i half_{n-k}), half_n = 0
   const Tensor other = pad(flip(half.slice(axis, 1, n - 1), {axis}), axis, 1, 0);
   const Tensor pairs = stack({half, neg(other)}, -1);
-  const Tensor v = fft(complex_mul(quarter_turns(n, axis, x.rank(), 1, [](std::int64_t) { return 1.0; }), pairs), axis, true).slice(x.rank(), 0, 1);
+  const Tensor v =
+      fft(complex_mul(quarter_turns(n, axis, x.rank(), 1, [](std::int64_t) { return 1.0; }), pairs), axis, true).slice(x.rank(), 0, 1);
   Tensor place(DType::i64, {n});
   for (std::int64_t t = 0; t < n; ++t) place.raw<std::int64_t>()[t] = t % 2 ? n - 1 - t / 2 : t / 2;
   return index_select(v.reshape(x.shape()), axis, place);

@@ -36,9 +36,12 @@ Tensor step_back(const Ops& ops, const ViewStep& step, const Tensor& g) {
       }
       return g.permute(inverse);
     }
-    case ViewStep::Kind::slice: return ops.pad(g, step.axis, step.begin, step.from[step.axis] - step.begin - g.extent(step.axis));
-    case ViewStep::Kind::broadcast: return ops.sum_to(g, step.from);
-    case ViewStep::Kind::reshape: return g.reshape(step.from);
+    case ViewStep::Kind::slice:
+      return ops.pad(g, step.axis, step.begin, step.from[step.axis] - step.begin - g.extent(step.axis));
+    case ViewStep::Kind::broadcast:
+      return ops.sum_to(g, step.from);
+    case ViewStep::Kind::reshape:
+      return g.reshape(step.from);
   }
   return {};
 }
@@ -83,7 +86,8 @@ bool reaches_beyond(const Tensor& value, const std::vector<Tensor>& own_leaves) 
 
 std::vector<Tensor> gradients(const Ops& ops, const std::vector<Tensor>& outputs, const std::vector<Tensor>& cotangents,
                               const std::vector<Tensor>& of) {
-  if (outputs.size() != cotangents.size()) fail("cotangents", std::to_string(outputs.size()) + " tensors", std::to_string(cotangents.size()));
+  if (outputs.size() != cotangents.size())
+    fail("cotangents", std::to_string(outputs.size()) + " tensors", std::to_string(cotangents.size()));
   for (const Tensor& x : of)
     if (!x.origin()) fail("of", "tensors that gradients are wanted of", "one without an origin");
   const auto useful = path(outputs, of);
@@ -91,7 +95,8 @@ std::vector<Tensor> gradients(const Ops& ops, const std::vector<Tensor>& outputs
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     need(cotangents[i], DType::f32, "cotangent");
     if (cotangents[i].shape() != outputs[i].shape()) fail("cotangent", outputs[i].shape().text(), cotangents[i].shape().text());
-    if (outputs[i].origin() && useful.count(outputs[i].origin().get())) arrive(ops, arrived, {outputs[i].origin(), outputs[i].place()}, cotangents[i]);
+    if (outputs[i].origin() && useful.count(outputs[i].origin().get()))
+      arrive(ops, arrived, {outputs[i].origin(), outputs[i].place()}, cotangents[i]);
   }
   std::map<std::pair<const Origin*, int>, Tensor> found;
   for (const Tensor& x : of) found[{x.origin().get(), x.place()}];
@@ -111,7 +116,8 @@ std::vector<Tensor> gradients(const Ops& ops, const std::vector<Tensor>& outputs
       back = node->derivative(Pull(ops, node, all).recording(ops.recording()));
     }
     for (std::size_t i = 0; i < node->inputs.size() && i < back.size(); ++i)
-      if (back[i].defined() && node->inputs[i].origin && useful.count(node->inputs[i].origin.get())) arrive(ops, arrived, node->inputs[i], back[i]);
+      if (back[i].defined() && node->inputs[i].origin && useful.count(node->inputs[i].origin.get()))
+        arrive(ops, arrived, node->inputs[i], back[i]);
   }
   std::vector<Tensor> result;
   for (const Tensor& x : of) {
@@ -128,7 +134,8 @@ Tensor Ops::straight_through(const Tensor& value, const Tensor& x) const {
   return record("straight_through", value.with_origin(nullptr), {&x}, [](const Pull& p) -> std::vector<Tensor> { return {p.gradient()}; });
 }
 
-std::vector<Tensor> Ops::gradient(const std::function<Tensor(const Ops&, const std::vector<Tensor>&)>& f, const std::vector<Tensor>& at) const {
+std::vector<Tensor> Ops::gradient(const std::function<Tensor(const Ops&, const std::vector<Tensor>&)>& f,
+                                  const std::vector<Tensor>& at) const {
   std::vector<Tensor> here, own_leaves;
   for (const Tensor& x : at) {
     here.push_back(x.origin() ? Ops(context_).straight_through(x, x) : leaf(x));  // apart: one may be made from another
@@ -157,13 +164,14 @@ bool Ops::wanted(const std::vector<const Tensor*>& inputs) const {
   return false;
 }
 
-Tensor Ops::record(const char* op, Tensor out, std::initializer_list<const Tensor*> inputs, const Derivative& derivative, bool keeps) const {
+Tensor Ops::record(const char* op, Tensor out, std::initializer_list<const Tensor*> inputs, const Derivative& derivative,
+                   bool keeps) const {
   if (wanted(inputs)) record(op, {&out}, std::vector<const Tensor*>(inputs), derivative, keeps);
   return out;
 }
 
-void Ops::record(const char* op, std::initializer_list<Tensor*> outs, const std::vector<const Tensor*>& inputs, const Derivative& derivative,
-                 bool keeps) const {
+void Ops::record(const char* op, std::initializer_list<Tensor*> outs, const std::vector<const Tensor*>& inputs,
+                 const Derivative& derivative, bool keeps) const {
   if (!wanted(inputs)) return;
   std::vector<Source> sources;
   for (const Tensor* x : inputs) sources.push_back({x->origin(), x->place()});

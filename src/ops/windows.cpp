@@ -15,7 +15,10 @@ Tensor Ops::extend(const Tensor& x, int axis, std::int64_t before, std::int64_t 
   if (mode == PadMode::zeros) return pad(x, axis, before, after);
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
-  const std::int64_t n = x.extent(axis), most = mode == PadMode::reflect ? n - 1 : mode == PadMode::circular ? n : n > 0 ? before + after : 0;
+  const std::int64_t n = x.extent(axis), most = mode == PadMode::reflect    ? n - 1
+                                                : mode == PadMode::circular ? n
+                                                : n > 0                     ? before + after
+                                                                            : 0;
   if (before < 0 || after < 0 || before > most || after > most)
     fail("before, after", "0 to " + std::to_string(std::max<std::int64_t>(most, 0)), std::to_string(before) + ", " + std::to_string(after));
   // The elements from `from` on, seen from inside the axis.
@@ -23,9 +26,12 @@ Tensor Ops::extend(const Tensor& x, int axis, std::int64_t before, std::int64_t 
     const Tensor index(DType::i64, {count});
     for (std::int64_t i = 0; i < count; ++i) {
       std::int64_t at = from + i;
-      if (mode == PadMode::circular) at = (at + n) % n;
-      else if (mode == PadMode::replicate) at = std::min(std::max<std::int64_t>(at, 0), n - 1);
-      else at = at < 0 ? -at : 2 * (n - 1) - at;
+      if (mode == PadMode::circular)
+        at = (at + n) % n;
+      else if (mode == PadMode::replicate)
+        at = std::min(std::max<std::int64_t>(at, 0), n - 1);
+      else
+        at = at < 0 ? -at : 2 * (n - 1) - at;
       index.raw<std::int64_t>()[i] = at;
     }
     return index_select(x, axis, index);
@@ -36,8 +42,13 @@ Tensor Ops::extend(const Tensor& x, int axis, std::int64_t before, std::int64_t 
 namespace {
 
 Sliding sliding(int axes, const Triple& in, const PoolOptions& o) {
-  Sliding s{axes, in, triple(o.kernel, axes, 1, 1, "kernel"), o.stride.empty() ? Triple{1, 1, 1} : triple(o.stride, axes, 1, 1, "stride"),
-            triple(o.padding, axes, 0, 0, "padding"), triple(o.dilation, axes, 1, 1, "dilation"), {}};
+  Sliding s{axes,
+            in,
+            triple(o.kernel, axes, 1, 1, "kernel"),
+            o.stride.empty() ? Triple{1, 1, 1} : triple(o.stride, axes, 1, 1, "stride"),
+            triple(o.padding, axes, 0, 0, "padding"),
+            triple(o.dilation, axes, 1, 1, "dilation"),
+            {}};
   for (std::size_t a = 0; a < 3; ++a) {
     const std::int64_t room = in[a] + 2 * s.before[a] - s.reach(int(a));
     if (room < 0) fail("kernel", "at most the padded map of " + std::to_string(in[a] + 2 * s.before[a]), std::to_string(s.reach(int(a))));
@@ -64,10 +75,13 @@ Tensor take_apart(const Ops& ops, const Tensor& x, const Sliding& s) {
     for (std::int64_t map = begin; map < end; ++map) {
       planes.load(kernel::maps_of(ops.context().isa), from.raw<float>() + map * product_of(s.in), ready.get());
       for (const std::int64_t tap : planes.taps())
-        for (std::int64_t r = 0; r < s.rows(); ++r, to += wide) std::copy(ready.get() + planes.row(r) + tap, ready.get() + planes.row(r) + tap + wide, to);
+        for (std::int64_t r = 0; r < s.rows(); ++r, to += wide)
+          std::copy(ready.get() + planes.row(r) + tap, ready.get() + planes.row(r) + tap + wide, to);
     }
   });
-  return ops.record("unfold", out, {&x}, [s, channels = x.extent(1)](const Pull& p) -> std::vector<Tensor> { return {add_up(p.ops, p.gradient(), s, channels)}; });
+  return ops.record("unfold", out, {&x}, [s, channels = x.extent(1)](const Pull& p) -> std::vector<Tensor> {
+    return {add_up(p.ops, p.gradient(), s, channels)};
+  });
 }
 
 Tensor add_up(const Ops& ops, const Tensor& columns, const Sliding& s, std::int64_t channels) {
@@ -142,7 +156,8 @@ struct Windowed {
   std::vector<int> order, back;
   std::int64_t count = 1, elements = 1;
 
-  Windowed(std::int64_t batch, const std::vector<std::int64_t>& spatial, std::int64_t channels, const std::vector<std::int64_t>& size) : parts{batch} {
+  Windowed(std::int64_t batch, const std::vector<std::int64_t>& spatial, std::int64_t channels, const std::vector<std::int64_t>& size)
+      : parts{batch} {
     const int axes = int(spatial.size());
     if (axes < 1 || axes > 3) fail("x", "[B, *spatial, C] with 1 to 3 spatial axes", std::to_string(axes) + " axes");
     const Triple by = triple(size, axes, 1, 1, "size");

@@ -53,7 +53,8 @@ Tensor visible_pairs(Span q, Span k, std::int64_t c, const Tensor& query_segment
   const std::int64_t B = query_segments.defined() ? query_segments.extent(0) : 1;
   Tensor mask(DType::boolean, {B, 1, q.count, k.count});
   auto* to = mask.data<std::uint8_t>();
-  const Tensor mine = query_segments.defined() ? query_segments.dense() : Tensor(), theirs = mine.defined() ? key_segments.dense() : Tensor();
+  const Tensor mine = query_segments.defined() ? query_segments.dense() : Tensor(),
+               theirs = mine.defined() ? key_segments.dense() : Tensor();
   for (std::int64_t b = 0; b < B; ++b)
     for (std::int64_t m = 0; m < q.count; ++m)
       for (std::int64_t n = 0; n < k.count; ++n) {

@@ -47,7 +47,7 @@ struct RankTensors {
 };
 
 struct RankResult {
-  Attended sum;                                 ///< out (B, n, H, E) and lse (B, H, n), natural
+  Attended sum;                                  ///< out (B, n, H, E) and lse (B, H, n), natural
   std::vector<std::int64_t> resident, computed;  ///< by step: the block of keys; whether it was looked at
   std::int64_t values_sent = 0;                  ///< elements of k and v that it passed on
 };
@@ -65,7 +65,7 @@ std::vector<RankResult> ring_attention(const Ops& ops, Ring& ring, const std::ve
                                        std::int64_t causal_block = 0);
 
 struct TwoPassResult {
-  Tensor out, weights;            ///< (B, n, H, E), (B, H, n, N)
+  Tensor out, weights;  ///< (B, n, H, E), (B, H, n, N)
   std::int64_t values_sent = 0;
 };
 

@@ -32,7 +32,8 @@ Tensor draw(const Shape& shape, std::uint64_t stream) {
 double distance(const Tensor& a, const Tensor& b) {
   const Tensor x = a.dense(), y = b.dense();
   double most = x.shape() == y.shape() ? 0 : INFINITY;
-  for (std::int64_t i = 0; i < x.count() && i < y.count(); ++i) most = std::max(most, double(std::abs(x.data<float>()[i] - y.data<float>()[i])));
+  for (std::int64_t i = 0; i < x.count() && i < y.count(); ++i)
+    most = std::max(most, double(std::abs(x.data<float>()[i] - y.data<float>()[i])));
   return most;
 }
 
@@ -48,7 +49,8 @@ void check(int rank, int ranks, std::int64_t N, std::int64_t causal_block, std::
   const auto mine = [begin = begin, count = count](const Tensor& x) { return x.slice(1, begin, count); };
   // The whole, in one process. 16 eps for each of the at most `ranks` merges of values of size about 1.
   const double tolerance = 16 * 6e-8 * ranks + 1e-5;
-  Tensor out(DType::f32, q.shape()), lse(DType::f32, {B, H, N}), dq(DType::f32, q.shape()), dk(DType::f32, k.shape()), dv(DType::f32, v.shape());
+  Tensor out(DType::f32, q.shape()), lse(DType::f32, {B, H, N}), dq(DType::f32, q.shape()), dk(DType::f32, k.shape()),
+      dv(DType::f32, v.shape());
   AttendOptions o;
   Tensor mask(DType::boolean, {1, 1, N, N});
   for (std::int64_t i = 0; i < N; ++i)

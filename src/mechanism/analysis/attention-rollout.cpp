@@ -13,11 +13,13 @@ namespace {
 /// Maximum flow by shortest augmenting paths (Edmonds and Karp) over nodes (layer, token).
 class Graph {
  public:
-  Graph(const std::vector<Tensor>& capacities, std::int64_t tokens) : nodes_((std::int64_t(capacities.size()) + 1) * tokens), edges_(std::size_t(nodes_)) {
+  Graph(const std::vector<Tensor>& capacities, std::int64_t tokens)
+      : nodes_((std::int64_t(capacities.size()) + 1) * tokens), edges_(std::size_t(nodes_)) {
     for (std::int64_t l = 0; l < std::int64_t(capacities.size()); ++l)
       for (std::int64_t i = 0; i < tokens; ++i)
         for (std::int64_t j = 0; j < tokens; ++j)
-          if (const double c = capacities[std::size_t(l)].data<float>()[i * tokens + j]; c > 0) add((l + 1) * tokens + i, l * tokens + j, c);
+          if (const double c = capacities[std::size_t(l)].data<float>()[i * tokens + j]; c > 0)
+            add((l + 1) * tokens + i, l * tokens + j, c);
   }
 
   double flow(std::int64_t source, std::int64_t sink) {
@@ -102,5 +104,4 @@ struct Rollout : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(attention_rollout, Rollout, "attention-rollout", "analysis", "analysis", 1,
-               "Quantifying Attention Flow in Transformers")
+HEED_MECHANISM(attention_rollout, Rollout, "attention-rollout", "analysis", "analysis", 1, "Quantifying Attention Flow in Transformers")

@@ -12,7 +12,8 @@
 namespace heed::mechanism {
 namespace {
 
-constexpr const char *attention_rule = "attention", *parts_rule = "softmax and matmul alone", *others_rule = "linear_epsilon, mul2, add2, layer_norm, rms_norm_identity";
+constexpr const char *attention_rule = "attention", *parts_rule = "softmax and matmul alone",
+                     *others_rule = "linear_epsilon, mul2, add2, layer_norm, rms_norm_identity";
 
 struct AttnLrp : Mechanism {
   Tensor q, k, v, relevance, relevance_q, relevance_k, relevance_v, out;
@@ -54,12 +55,14 @@ struct AttnLrp : Mechanism {
     d.output("relevance_v", relevance_v, whole ? "B N H D" : "B H N D").when(whole || parts, at);
     d.output("probabilities", probabilities, "*any N N").when(parts, at);
     d.output("relevance_weights", relevance_weights, "B H N N").when(parts, at);
-    for (auto [name, tensor] : {std::pair("mul_a", &mul_a), {"add_a", &add_a}, {"add_b", &add_b}, {"layer_norm", &layer_norm}, {"rms_norm", &rms_norm}})
+    for (auto [name, tensor] :
+         {std::pair("mul_a", &mul_a), {"add_a", &add_a}, {"add_b", &add_b}, {"layer_norm", &layer_norm}, {"rms_norm", &rms_norm}})
       d.output(name, *tensor, "*any").when(others, at);
   }
 
   /// R_A and R_V of O = A V.
-  std::pair<Tensor, Tensor> through_matmul(const Ops& ops, const Tensor& left, const Tensor& right, const Tensor& product, const Tensor& r) const {
+  std::pair<Tensor, Tensor> through_matmul(const Ops& ops, const Tensor& left, const Tensor& right, const Tensor& product,
+                                           const Tensor& r) const {
     const Tensor n = ops.div(r, ops.shift(ops.scale(product, 2), float(epsilon)));
     return {ops.mul(left, ops.matmul(n, right.transpose(-1, -2))), ops.mul(right, ops.matmul(left.transpose(-1, -2), n))};
   }
@@ -91,7 +94,8 @@ struct AttnLrp : Mechanism {
     const Tensor hidden = later(q.extent(1)), infinite = ops.full({}, -std::numeric_limits<float>::infinity());
     const Tensor seen = ops.softmax(ops.where(hidden, infinite, scores), -1), read = ops.matmul(seen, rows(v));
     const auto [of_weights, of_values] = through_matmul(ops, seen, rows(v), read, rows(relevance));
-    const auto [of_queries, of_keys] = through_matmul(ops, rows(q), by_key, product, through_softmax(ops, scores, hidden, of_weights).second);
+    const auto [of_queries, of_keys] =
+        through_matmul(ops, rows(q), by_key, product, through_softmax(ops, scores, hidden, of_weights).second);
     out = rows(read);
     relevance_q = rows(of_queries), relevance_k = rows(of_keys.transpose(2, 3)), relevance_v = rows(of_values);
   }

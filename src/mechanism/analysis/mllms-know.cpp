@@ -62,7 +62,8 @@ struct MllmsKnow : Mechanism {
       const auto* s = all.data<std::int64_t>() + 5 * e;
       const auto width = s[0], height = s[1], h = s[2], w = s[3], box = s[4];
       if (h < 1 || h > hmax || w < 1 || w > wmax || width < 1 || height < 1 || box < 1)
-        fail("input sizes", "a map of 1 to " + std::to_string(hmax) + " by " + std::to_string(wmax) + ", an image and a box", std::to_string(h) + " by " + std::to_string(w));
+        fail("input sizes", "a map of 1 to " + std::to_string(hmax) + " by " + std::to_string(wmax) + ", an image and a box",
+             std::to_string(h) + " by " + std::to_string(w));
       const double block_x = double(width) / double(w), block_y = double(height) / double(h);
       Window chosen;
       bool found = false, whole = false;

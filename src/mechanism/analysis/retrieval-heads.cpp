@@ -29,15 +29,18 @@ struct RetrievalHeads : Mechanism {
     const auto steps = attentions.extent(0), L = attentions.extent(1), H = attentions.extent(2), T0 = prompt_ids.extent(0);
     if (needle_end <= needle_start || needle_end > T0)
       fail("parameter needle_end", "from needle_start + 1 to " + std::to_string(T0), std::to_string(needle_end));
-    if (attentions.extent(3) < T0) fail("input attentions", "rows over the prompt's " + std::to_string(T0) + " tokens and more", std::to_string(attentions.extent(3)));
-    if (topk > attentions.extent(3)) fail("parameter topk", "at most " + std::to_string(attentions.extent(3)) + " keys", std::to_string(topk));
+    if (attentions.extent(3) < T0)
+      fail("input attentions", "rows over the prompt's " + std::to_string(T0) + " tokens and more", std::to_string(attentions.extent(3)));
+    if (topk > attentions.extent(3))
+      fail("parameter topk", "at most " + std::to_string(attentions.extent(3)) + " keys", std::to_string(topk));
     const Tensor best = ops.topk(attentions, topk, 3).second, ids = prompt_ids.dense(), written = generated.dense();
     out = Tensor::zeros(DType::f32, {L, H});
     const auto *at = best.data<std::int64_t>(), *prompt = ids.data<std::int64_t>(), *tokens = written.data<std::int64_t>();
     const float each = 1 / float(needle_end - needle_start);
     for (std::int64_t s = 0; s < steps; ++s)
       for (std::int64_t head = 0; head < L * H; ++head, at += topk)
-        if (std::any_of(at, at + topk, [&](std::int64_t key) { return key >= needle_start && key < needle_end && prompt[key] == tokens[s]; }))
+        if (std::any_of(at, at + topk,
+                        [&](std::int64_t key) { return key >= needle_start && key < needle_end && prompt[key] == tokens[s]; }))
           out.data<float>()[head] += each;
   }
 };

@@ -15,8 +15,8 @@ namespace {
 
 struct TransformerAttribution : Mechanism {
   struct Layer {
-    Tensor w1, b1, w_qkv, b_qkv, w_proj, b_proj, w2, b2, w_fc1, b_fc1, w_fc2, b_fc2;                        // weights
-    Tensor x, normed, q, k, v, dots, a, merged, attended, middle, normed2, hidden, expanded;                 // of the forward pass
+    Tensor w1, b1, w_qkv, b_qkv, w_proj, b_proj, w2, b2, w_fc1, b_fc1, w_fc2, b_fc2;          // weights
+    Tensor x, normed, q, k, v, dots, a, merged, attended, middle, normed2, hidden, expanded;  // of the forward pass
   };
   std::vector<Layer> layers;
   Tensor image, cls, pos, w_patch, b_patch, w_norm, b_norm, w_head, b_head, out, logits, attentions, attn_relevance, attn_gradients;
@@ -61,7 +61,8 @@ struct TransformerAttribution : Mechanism {
     d.linear("head", w_head, b_head, "num_classes", "embed_dim");
     d.output("out", out, tokens + "-1", "relevance of each patch");
     d.output("logits", logits, "1 num_classes");
-    for (auto [name, tensor] : {std::pair("attentions", &attentions), {"attn_relevance", &attn_relevance}, {"attn_gradients", &attn_gradients}})
+    for (auto [name, tensor] :
+         {std::pair("attentions", &attentions), {"attn_relevance", &attn_relevance}, {"attn_gradients", &attn_gradients}})
       d.output(name, *tensor, "depth 1 num_heads " + tokens + " " + tokens);
   }
 
@@ -136,7 +137,8 @@ struct TransformerAttribution : Mechanism {
     const auto slopes = heed::gradients(Ops(ops.context(), false), {scores}, {chosen}, maps);
     logits = scores.with_origin(nullptr);
     for (Layer& y : layers)
-      for (Tensor* t : {&y.x, &y.normed, &y.q, &y.k, &y.v, &y.dots, &y.a, &y.merged, &y.attended, &y.middle, &y.normed2, &y.hidden, &y.expanded})
+      for (Tensor* t :
+           {&y.x, &y.normed, &y.q, &y.k, &y.v, &y.dots, &y.a, &y.merged, &y.attended, &y.middle, &y.normed2, &y.hidden, &y.expanded})
         *t = t->with_origin(nullptr);
     const auto N = layers[0].x.extent(1), C = embed_dim, H = num_heads;
     Tensor r = ops.pad(through_linear(ops, last.with_origin(nullptr), w_head, chosen).reshape({1, 1, C}), 1, 0, N - 1);
@@ -153,11 +155,13 @@ struct TransformerAttribution : Mechanism {
       r = ops.add(kept, through_linear(ops, y.normed, y.w_qkv, qkv));
       relevances[l] = of_a;
     }
-    attentions = ops.stack([&] {
-      std::vector<Tensor> list;
-      for (const Layer& y : layers) list.push_back(y.a);
-      return list;
-    }(), 0);
+    attentions = ops.stack(
+        [&] {
+          std::vector<Tensor> list;
+          for (const Layer& y : layers) list.push_back(y.a);
+          return list;
+        }(),
+        0);
     attn_relevance = ops.stack(relevances, 0), attn_gradients = ops.stack(slopes, 0);
     Tensor joint;
     for (auto l = std::size_t(start_layer); l < layers.size(); ++l) {

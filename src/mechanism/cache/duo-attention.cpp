@@ -63,7 +63,8 @@ struct DuoAttention : Mechanism {
     if (step == "sparsify") {
       if (gates.count() == 0) fail("input full_attention_heads", "at least one gate", gates.shape().text());
       out = full_heads(ops, 0.5);
-      for (const double share : sparsities) masks["mask_" + std::to_string(std::llround(100 * share))] = full_heads(ops, share).to(DType::i64);
+      for (const double share : sparsities)
+        masks["mask_" + std::to_string(std::llround(100 * share))] = full_heads(ops, share).to(DType::i64);
       return;
     }
     const auto H = num_attention_heads, G = num_key_value_heads.value_or(H), N = x.extent(1);

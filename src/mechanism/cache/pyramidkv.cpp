@@ -30,7 +30,8 @@ struct PyramidKv : Mechanism {
     d.output("out", out, "B KV N-window_size", "pooled scores");
     d.output("capacities", capacities, "num_hidden_layers", "keys each layer keeps besides the window").of(DType::i64);
     indices.resize(std::size_t(num_hidden_layers));
-    for (std::size_t l = 0; l < indices.size(); ++l) d.output("indices_l" + std::to_string(l), indices[l], "B KV capacity", "ascending").of(DType::i64);
+    for (std::size_t l = 0; l < indices.size(); ++l)
+      d.output("indices_l" + std::to_string(l), indices[l], "B KV capacity", "ascending").of(DType::i64);
   }
 
   std::vector<std::int64_t> budget(std::int64_t N) const {
@@ -59,14 +60,17 @@ struct PyramidKv : Mechanism {
   void run(Ops& ops) override {
     const auto B = q.extent(0), N = q.extent(1), H = q.extent(2), G = k.extent(2);
     if (N <= window_size) fail("input q", "more tokens than window_size = " + std::to_string(window_size), std::to_string(N));
-    if (max_capacity_prompt <= window_size) fail("parameter max_capacity_prompt", "more than window_size", std::to_string(max_capacity_prompt));
+    if (max_capacity_prompt <= window_size)
+      fail("parameter max_capacity_prompt", "more than window_size", std::to_string(max_capacity_prompt));
     if (kernel_size % 2 == 0) fail("parameter kernel_size", "an odd number", std::to_string(kernel_size));
     if (G < 1 || H % G) fail("input k", "heads that divide " + std::to_string(H), std::to_string(G));
     AttendOptions o;
     o.causal = true;
     const Tensor seen = ops.attend(q.slice(1, N - window_size, window_size), k, v, o, want_column_sums).column_sums;
     const Tensor grouped = seen.slice(2, 0, N - window_size).reshape({B, G, H / G, N - window_size});
-    out = pool(ops, gqa_score_agg == "mean" ? ops.mean(grouped, {2}) : gqa_score_agg == "max" ? ops.max(grouped, {2}) : ops.sum(grouped, {2}));
+    out = pool(ops, gqa_score_agg == "mean"  ? ops.mean(grouped, {2})
+                    : gqa_score_agg == "max" ? ops.max(grouped, {2})
+                                             : ops.sum(grouped, {2}));
     const auto each = budget(N);
     capacities = Tensor(DType::i64, {num_hidden_layers});
     std::copy(each.begin(), each.end(), capacities.data<std::int64_t>());

@@ -70,5 +70,4 @@ struct HyperConnections : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(hyper_connections, HyperConnections, "hyper-connections", "crosslayer", "module", 2,
-               "Hyper-Connections")
+HEED_MECHANISM(hyper_connections, HyperConnections, "hyper-connections", "crosslayer", "module", 2, "Hyper-Connections")

@@ -27,7 +27,8 @@ struct ValueResidual : Mechanism {
     d.param("causal", causal, "query i sees keys j <= i");
     const auto layers = std::size_t(num_layers);
     for (auto* list : {&x, &wq, &wk, &wv, &wo, &outs}) list->resize(layers);
-    const std::string queries = "num_attention_heads*D", keys = (num_key_value_heads ? "num_key_value_heads" : "num_attention_heads") + std::string("*D");
+    const std::string queries = "num_attention_heads*D",
+                      keys = (num_key_value_heads ? "num_key_value_heads" : "num_attention_heads") + std::string("*D");
     d.input("cos", cos, "N D", "of the rotation, its halves alike").no_gradient();
     d.input("sin", sin, "N D", "of the rotation").no_gradient();
     d.output("out", out, "B N hidden_size", "the last layer's");
@@ -51,8 +52,10 @@ struct ValueResidual : Mechanism {
       const Tensor q = rotate_half(ops, split_heads(ops.linear(x[l], wq[l]), num_attention_heads), cos, sin);
       const Tensor k = rotate_half(ops, split_heads(ops.linear(x[l], wk[l]), groups), cos, sin);
       Tensor value = first;
-      if (l == 0) value = first = ops.linear(x[l], wv[l]);
-      else if (variant == "resformer") value = ops.add(ops.scale(first, float(lambda1)), ops.scale(ops.linear(x[l], wv[l]), float(lambda2)));
+      if (l == 0)
+        value = first = ops.linear(x[l], wv[l]);
+      else if (variant == "resformer")
+        value = ops.add(ops.scale(first, float(lambda1)), ops.scale(ops.linear(x[l], wv[l]), float(lambda2)));
       outs[l] = ops.linear(join_heads(ops.attend(q, k, split_heads(value, groups), o).out), wo[l]);
     }
     out = outs.back();

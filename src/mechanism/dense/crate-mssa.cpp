@@ -72,4 +72,5 @@ struct CrateMssa : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(crate_mssa, CrateMssa, "crate-mssa", "dense", "module", 2, "CRATE white-box transformer (MSSA + ISTA)")
+HEED_MECHANISM(crate_mssa, CrateMssa, "crate-mssa", "dense", "module", 2,
+               "White-Box Transformers via Sparse Rate Reduction: Compression Is All There Is?")

@@ -22,7 +22,8 @@ struct DifferentialAttention : CausalAttention {
     d.param("causal", causal, "query i sees keys j <= i + M - N");
     d.param("window", window, "[left, right]; -1 is unlimited").least(-1);
     options(d);
-    for (auto [name, tensor] : {std::pair{"lambda_q1", &q1}, {"lambda_k1", &k1}, {"lambda_q2", &q2}, {"lambda_k2", &k2}}) d.weight(name, *tensor, "D");
+    for (auto [name, tensor] : {std::pair{"lambda_q1", &q1}, {"lambda_k1", &k1}, {"lambda_q2", &q2}, {"lambda_k2", &k2}})
+      d.weight(name, *tensor, "D");
     d.weight("subln.weight", norm, "E");
     d.output("out", out, "B N H E");
   }
@@ -36,7 +37,9 @@ struct DifferentialAttention : CausalAttention {
     // One map: every second head.
     const auto map = [&](std::int64_t which) {
       const auto half = [which](const Tensor& x) {
-        return x.reshape({x.extent(0), x.extent(1), x.extent(2) / 2, 2, x.extent(3)}).slice(3, which, 1).reshape({x.extent(0), x.extent(1), x.extent(2) / 2, x.extent(3)});
+        return x.reshape({x.extent(0), x.extent(1), x.extent(2) / 2, 2, x.extent(3)})
+            .slice(3, which, 1)
+            .reshape({x.extent(0), x.extent(1), x.extent(2) / 2, x.extent(3)});
       };
       attend(ops, half(q), half(k), v, attend_options());
       return out;

@@ -44,7 +44,8 @@ struct KroneckerAttention : Mechanism {
     std::vector<std::int64_t> lengths;
     for (std::int64_t i = sets; i >= 1; --i) {
       const auto key = keys.find("k" + std::to_string(i)), value = values.find("v" + std::to_string(i));
-      if (key == keys.end() || value == values.end()) fail("inputs k{i}, v{i}", "1 to " + std::to_string(sets), "none of " + std::to_string(i));
+      if (key == keys.end() || value == values.end())
+        fail("inputs k{i}, v{i}", "1 to " + std::to_string(sets), "none of " + std::to_string(i));
       if (value->second.extent(1) != key->second.extent(1))
         fail("input " + value->first, std::to_string(key->second.extent(1)) + " rows, as " + key->first, value->second.shape().text());
       k = k.defined() ? product(key->second, k) : key->second;
@@ -74,4 +75,5 @@ struct KroneckerAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(kronecker_attention, KroneckerAttention, "kronecker-attention", "dense", "op", 2, "Higher-order (Kronecker/tensor) attention")
+HEED_MECHANISM(kronecker_attention, KroneckerAttention, "kronecker-attention", "dense", "op", 2,
+               "How to Capture Higher-order Correlations? Generalizing Matrix Softmax Attention to Kronecker Computation")

@@ -74,4 +74,5 @@ struct LocalLinear : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(local_linear_attention, LocalLinear, "local-linear-attention", "dense", "op", 2, "Local Linear Attention (LLA, FlashLLA)")
+HEED_MECHANISM(local_linear_attention, LocalLinear, "local-linear-attention", "dense", "op", 2,
+               "Local Linear Attention: An Optimal Interpolation of Linear and Softmax Attention For Test-Time Regression")

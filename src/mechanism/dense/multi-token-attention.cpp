@@ -43,8 +43,10 @@ struct MultiToken : Mechanism {
     d.weight("wo.weight", wo, "C n_heads*" + D);
     const bool before = use_mta && query_kernel_size && key_kernel_size, after = use_mta && after_query && after_key;
     d.weight("mta_kernel", kernel, "n_heads 1 query_kernel_size key_kernel_size").when(before, "use_mta, both kernel sizes given");
-    d.weight("mta_kernel_after_sm", kernel_after, "n_heads 1 after_sm_query_kernel_size after_sm_key_kernel_size").when(after, "use_mta, both after_sm sizes given");
-    d.weight("head_kernel", head_kernel, "n_heads/head_kernel_size head_kernel_size head_kernel_size").when(use_mta && head_kernel_size, "use_mta, head_kernel_size given");
+    d.weight("mta_kernel_after_sm", kernel_after, "n_heads 1 after_sm_query_kernel_size after_sm_key_kernel_size")
+        .when(after, "use_mta, both after_sm sizes given");
+    d.weight("head_kernel", head_kernel, "n_heads/head_kernel_size head_kernel_size head_kernel_size")
+        .when(use_mta && head_kernel_size, "use_mta, head_kernel_size given");
     d.weight("wpsm.weight", wpsm, "n_heads n_heads").when(use_mta && pre_sm_linear_head, "use_mta, pre_sm_linear_head");
     d.weight("subln.weight", norm, D).when(group_norm, "group_norm");
     d.weight("gate.weight", w_gate, "1 " + D).when(add_gating, "add_gating");
@@ -118,4 +120,4 @@ struct MultiToken : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(multi_token_attention, MultiToken, "multi-token-attention", "dense", "module", 2, "Multi-Token Attention (MTA)")
+HEED_MECHANISM(multi_token_attention, MultiToken, "multi-token-attention", "dense", "module", 2, "Multi-Token Attention")

@@ -60,4 +60,5 @@ struct NeuralAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(neural_attention_ffn, NeuralAttention, "neural-attention-ffn", "dense", "module", 2, "Neural Attention: FFN scores")
+HEED_MECHANISM(neural_attention_ffn, NeuralAttention, "neural-attention-ffn", "dense", "module", 2,
+               "Neural Attention: A Novel Mechanism for Enhanced Expressive Power in Transformer Models")

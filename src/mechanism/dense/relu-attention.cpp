@@ -57,5 +57,4 @@ struct ReluAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(relu_attention, ReluAttention, "relu-attention", "dense", "op", 2,
-               "Replacing softmax with ReLU in Vision Transformers")
+HEED_MECHANISM(relu_attention, ReluAttention, "relu-attention", "dense", "op", 2, "Replacing softmax with ReLU in Vision Transformers")

@@ -35,7 +35,9 @@ struct RingAttention : Mechanism {
     std::vector<schedule::RankTensors> parts;
     for (std::int64_t r = 0; r < ranks; ++r) {
       const auto [begin, count] = schedule::span_of(r, ranks, N);
-      const auto cut = [&, begin = begin, count = count](const Tensor& x, int axis) { return x.defined() ? x.slice(axis, begin, count) : x; };
+      const auto cut = [&, begin = begin, count = count](const Tensor& x, int axis) {
+        return x.defined() ? x.slice(axis, begin, count) : x;
+      };
       parts.push_back({cut(q, 1), cut(k, 1), cut(v, 1), cut(attn_bias, 3), cut(segment_ids, 1)});
     }
     const auto results = schedule::ring_attention(ops, ring, parts, N, causal_block_size.value_or(0));

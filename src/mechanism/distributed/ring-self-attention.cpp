@@ -43,7 +43,8 @@ struct RingSelfAttention : Mechanism {
     if (module) {
       const auto B = hidden_states.extent(0), N = hidden_states.extent(1), C = hidden_states.extent(2);
       const auto H = num_attention_heads.value_or(0);
-      if (H < 1 || C % H || hidden_size.value_or(C) != C) fail("parameter num_attention_heads", "a divisor of hidden_size = " + std::to_string(C), std::to_string(H));
+      if (H < 1 || C % H || hidden_size.value_or(C) != C)
+        fail("parameter num_attention_heads", "a divisor of hidden_size = " + std::to_string(C), std::to_string(H));
       const Tensor all = ops.linear(hidden_states, w_qkv, b_qkv).reshape({B, N, H, 3, C / H});
       const auto part = [&](std::int64_t i) { return all.slice(3, i, 1).reshape({B, N, H, C / H}); };
       q = part(0), k = part(1), v = part(2);

@@ -56,4 +56,4 @@ struct BotnetMhsa : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(botnet_mhsa, BotnetMhsa, "botnet-mhsa", "featuremap", "module", 2, "BoTNet: MHSA on feature maps")
+HEED_MECHANISM(botnet_mhsa, BotnetMhsa, "botnet-mhsa", "featuremap", "module", 2, "Bottleneck Transformers for Visual Recognition")

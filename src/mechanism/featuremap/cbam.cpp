@@ -58,4 +58,4 @@ struct Cbam : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(cbam, Cbam, "cbam", "featuremap", "module", 1, "CBAM")
+HEED_MECHANISM(cbam, Cbam, "cbam", "featuremap", "module", 1, "CBAM: Convolutional Block Attention Module")

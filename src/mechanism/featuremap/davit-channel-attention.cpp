@@ -77,4 +77,4 @@ struct DavitChannelAttention : Mechanism {
 }  // namespace heed::mechanism
 
 HEED_MECHANISM(davit_channel_attention, DavitChannelAttention, "davit-channel-attention", "featuremap", "module", 2,
-               "DaViT dual attention (channel group attention)")
+               "DaViT: Dual Attention Vision Transformers")

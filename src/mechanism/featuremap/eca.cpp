@@ -32,4 +32,4 @@ struct Eca : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(eca, Eca, "eca", "featuremap", "module", 1, "ECA-Net")
+HEED_MECHANISM(eca, Eca, "eca", "featuremap", "module", 1, "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks")

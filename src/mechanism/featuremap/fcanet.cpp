@@ -17,11 +17,14 @@ struct Ranking {
   Frequencies x, y;
 };
 const Ranking rankings[] = {
-    {"top", {0, 0, 6, 0, 0, 1, 1, 4, 5, 1, 3, 0, 0, 0, 3, 2, 4, 6, 3, 5, 5, 2, 6, 5, 5, 3, 3, 4, 2, 2, 6, 1},
+    {"top",
+     {0, 0, 6, 0, 0, 1, 1, 4, 5, 1, 3, 0, 0, 0, 3, 2, 4, 6, 3, 5, 5, 2, 6, 5, 5, 3, 3, 4, 2, 2, 6, 1},
      {0, 1, 0, 5, 2, 0, 2, 0, 0, 6, 0, 4, 6, 3, 5, 2, 6, 3, 3, 3, 5, 1, 1, 2, 4, 2, 1, 1, 3, 0, 5, 3}},
-    {"low", {0, 0, 1, 1, 0, 2, 2, 1, 2, 0, 3, 4, 0, 1, 3, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 6, 1, 2, 3, 4},
+    {"low",
+     {0, 0, 1, 1, 0, 2, 2, 1, 2, 0, 3, 4, 0, 1, 3, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 6, 1, 2, 3, 4},
      {0, 1, 0, 1, 2, 0, 1, 2, 2, 3, 0, 0, 4, 3, 1, 5, 4, 3, 2, 1, 0, 6, 5, 4, 3, 2, 1, 0, 6, 5, 4, 3}},
-    {"bot", {6, 1, 3, 3, 2, 4, 1, 2, 4, 4, 5, 1, 4, 6, 2, 5, 6, 1, 6, 2, 2, 4, 3, 3, 5, 5, 6, 2, 5, 5, 3, 6},
+    {"bot",
+     {6, 1, 3, 3, 2, 4, 1, 2, 4, 4, 5, 1, 4, 6, 2, 5, 6, 1, 6, 2, 2, 4, 3, 3, 5, 5, 6, 2, 5, 5, 3, 6},
      {6, 4, 4, 6, 6, 3, 1, 4, 4, 5, 6, 5, 2, 2, 5, 1, 4, 3, 5, 0, 3, 1, 1, 2, 4, 2, 1, 1, 5, 3, 3, 3}},
 };
 
@@ -45,7 +48,8 @@ struct FcaNet : Mechanism {
     d.param("dct_h", dct_h, "height to which a map of another is pooled").least(1);
     d.param("dct_w", dct_w, "width to which it is pooled").least(1);
     d.param("reduction", reduction, "the inner width is channel/reduction").least(1);
-    d.param("freq_sel_method", freq_sel_method, "which frequencies of a 7x7 grid: the most useful, the lowest or the least useful").one_of(methods);
+    d.param("freq_sel_method", freq_sel_method, "which frequencies of a 7x7 grid: the most useful, the lowest or the least useful")
+        .one_of(methods);
     d.param("mapper_x", mapper_x, "frequencies along the height").computed("by freq_sel_method");
     d.param("mapper_y", mapper_y, "frequencies along the width").computed("by freq_sel_method");
     d.input("x", x, "B channel H W", "maps");
@@ -67,7 +71,8 @@ struct FcaNet : Mechanism {
     if (mapper_x) u = *mapper_x;
     if (mapper_y) v = *mapper_y;
     const auto groups = std::int64_t(u.size());
-    if (u.empty() || u.size() != v.size()) fail("parameters mapper_x, mapper_y", "as many frequencies", Shape{groups, std::int64_t(v.size())}.text());
+    if (u.empty() || u.size() != v.size())
+      fail("parameters mapper_x, mapper_y", "as many frequencies", Shape{groups, std::int64_t(v.size())}.text());
     if (C % groups) fail("input x", "channels in multiples of " + std::to_string(groups), std::to_string(C));
     const Tensor result(DType::f32, {C, dct_h, dct_w});
     float* to = result.data<float>();
@@ -92,4 +97,4 @@ struct FcaNet : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(fcanet, FcaNet, "fcanet", "featuremap", "module", 2, "FcaNet: Frequency Channel Attention")
+HEED_MECHANISM(fcanet, FcaNet, "fcanet", "featuremap", "module", 2, "FcaNet: Frequency Channel Attention Networks")

@@ -20,7 +20,8 @@ struct LkaVan : Mechanism {
   void describe(Declaration& d) override {
     const When whole{block, "block=true"};
     const std::string C = dim ? std::to_string(*dim) : "dim", near = std::to_string(dw.value_or(2 * dilation - 1));
-    const std::string far = std::to_string(dwd.value_or((kernel + dilation - 1) / std::max<std::int64_t>(1, dilation))), hidden = "int(" + C + "*mlp_ratio)";
+    const std::string far = std::to_string(dwd.value_or((kernel + dilation - 1) / std::max<std::int64_t>(1, dilation))),
+                      hidden = "int(" + C + "*mlp_ratio)";
     d.param("dim", dim, "channels").computed("C");
     d.param("kernel", kernel, "K, the kernel that is taken apart").least(1);
     d.param("dilation", dilation, "d").least(1);
@@ -49,7 +50,8 @@ struct LkaVan : Mechanism {
 
   Tensor large_kernel(const Ops& ops, const Tensor& u) const {
     const auto C = u.extent(1), near = conv0.weight.extent(2), far = conv_spatial.weight.extent(2);
-    if (near % 2 == 0 || dilation * (far - 1) % 2) fail("parameter dw, dwd", "kernels whose reach is odd", std::to_string(near) + ", " + std::to_string(far));
+    if (near % 2 == 0 || dilation * (far - 1) % 2)
+      fail("parameter dw, dwd", "kernels whose reach is odd", std::to_string(near) + ", " + std::to_string(far));
     const Tensor close = conv0.conv(ops, u, {.padding = {near / 2}, .groups = C});
     const Tensor wide = conv_spatial.conv(ops, close, {.padding = {dilation * (far - 1) / 2}, .dilation = {dilation}, .groups = C});
     return ops.mul(u, conv1.conv(ops, wide));
@@ -73,4 +75,4 @@ struct LkaVan : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(lka_van, LkaVan, "lka-van", "featuremap", "module", 1, "Visual Attention Network (large kernel attention)")
+HEED_MECHANISM(lka_van, LkaVan, "lka-van", "featuremap", "module", 1, "Visual Attention Network")

@@ -21,7 +21,10 @@ struct Unit {
       bn[i].describe(d, name + ".bn" + std::to_string(i + 1), i ? "in_channels//4" : "in_channels", present);
       conv[i].describe(d, name + ".conv" + std::to_string(i + 1), shapes[i], never, present);
     }
-    d.weight(name + ".conv4.weight", unused, "in_channels in_channels 1 1", "of units that change the width; not used").optional().no_gradient().when(present.holds, present.text);
+    d.weight(name + ".conv4.weight", unused, "in_channels in_channels 1 1", "of units that change the width; not used")
+        .optional()
+        .no_gradient()
+        .when(present.holds, present.text);
   }
   Tensor operator()(const Ops& ops, const Tensor& x) const {
     Tensor y = x;
@@ -42,7 +45,8 @@ struct ResidualAttentionNetwork : Mechanism {
   void describe(Declaration& d) override {
     const bool stage2 = module == "AttentionModule_stage2";
     const When pre{!stage2, "module=AttentionModule_pre"};
-    d.param("module", module, "the module with one skip connection, or the paper's with two").one_of({"AttentionModule_stage2", "AttentionModule_pre"});
+    d.param("module", module, "the module with one skip connection, or the paper's with two")
+        .one_of({"AttentionModule_stage2", "AttentionModule_pre"});
     d.param("in_channels", in_channels, "channels").computed("C");
     d.param("out_channels", out_channels, "the same").computed("C");
     d.param("size1", size1, "[height, width] of the mask").computed("[H, W]");
@@ -81,7 +85,8 @@ struct ResidualAttentionNetwork : Mechanism {
   }
 
   void run(Ops& ops) override {
-    if (in_channels.value_or(x.extent(1)) != out_channels.value_or(x.extent(1))) fail("parameter out_channels", "in_channels", std::to_string(*out_channels));
+    if (in_channels.value_or(x.extent(1)) != out_channels.value_or(x.extent(1)))
+      fail("parameter out_channels", "in_channels", std::to_string(*out_channels));
     const auto pool = [&](const Tensor& m) { return ops.max_pool(m, {.kernel = {3}, .stride = {2}, .padding = {1}}); };
     const auto up = [&](const Tensor& m, const std::optional<std::vector<std::int64_t>>& size, const Tensor& like) {
       const std::vector<std::int64_t> to{like.extent(2), like.extent(3)};
@@ -111,4 +116,4 @@ struct ResidualAttentionNetwork : Mechanism {
 }  // namespace heed::mechanism
 
 HEED_MECHANISM(residual_attention_network, ResidualAttentionNetwork, "residual-attention-network", "featuremap", "block", 2,
-               "Residual Attention Network")
+               "Residual Attention Network for Image Classification")

@@ -39,4 +39,4 @@ struct Se : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(se, Se, "se", "featuremap", "module", 1, "Squeeze-and-Excitation")
+HEED_MECHANISM(se, Se, "se", "featuremap", "module", 1, "Squeeze-and-Excitation Networks")

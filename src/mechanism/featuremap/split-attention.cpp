@@ -59,4 +59,4 @@ struct SplitAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(split_attention, SplitAttention, "split-attention", "featuremap", "module", 1, "ResNeSt split-attention")
+HEED_MECHANISM(split_attention, SplitAttention, "split-attention", "featuremap", "module", 1, "ResNeSt: Split-Attention Networks")

@@ -50,4 +50,5 @@ struct TripletAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(triplet_attention, TripletAttention, "triplet-attention", "featuremap", "module", 2, "Triplet attention")
+HEED_MECHANISM(triplet_attention, TripletAttention, "triplet-attention", "featuremap", "module", 2,
+               "Rotate to Attend: Convolutional Triplet Attention Module")

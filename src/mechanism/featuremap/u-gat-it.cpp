@@ -83,4 +83,6 @@ struct UGatIt : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(u_gat_it, UGatIt, "u-gat-it", "featuremap", "module", 2, "U-GAT-IT CAM attention and AdaLIN")
+HEED_MECHANISM(
+    u_gat_it, UGatIt, "u-gat-it", "featuremap", "module", 2,
+    "U-GAT-IT: Unsupervised Generative Attentional Networks with Adaptive Layer-Instance Normalization for Image-to-Image Translation")

@@ -91,5 +91,4 @@ struct Gat : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(gat, Gat, "gat", "graph", "module", 1,
-               "Graph Attention Networks")
+HEED_MECHANISM(gat, Gat, "gat", "graph", "module", 1, "Graph Attention Networks")

@@ -56,5 +56,4 @@ struct Gatv2 : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(gatv2, Gatv2, "gatv2", "graph", "module", 1,
-               "How Attentive are Graph Attention Networks?")
+HEED_MECHANISM(gatv2, Gatv2, "gatv2", "graph", "module", 1, "How Attentive are Graph Attention Networks?")

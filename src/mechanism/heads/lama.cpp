@@ -51,4 +51,4 @@ struct Lama : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(lama, Lama, "lama", "heads", "module", 2, "Low-rank compact multi-head attention (LAMA)")
+HEED_MECHANISM(lama, Lama, "lama", "heads", "module", 2, "Low Rank Factorization for Compact Multi-Head Self-Attention")

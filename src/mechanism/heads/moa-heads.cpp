@@ -90,4 +90,4 @@ struct MoaHeads : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(moa_heads, MoaHeads, "moa-heads", "heads", "module", 2, "Mixture of Attention Heads (MoA)")
+HEED_MECHANISM(moa_heads, MoaHeads, "moa-heads", "heads", "module", 2, "Mixture of Attention Heads: Selecting Attention Heads Per Token")

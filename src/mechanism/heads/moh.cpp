@@ -39,7 +39,8 @@ struct Moh : Mechanism {
 
   void run(Ops& ops) override {
     const auto B = x.extent(0), N = x.extent(1), H = num_heads, R = H - shared_head;
-    if (routed_head > R) fail("parameter routed_head", "at most num_heads - shared_head = " + std::to_string(R), std::to_string(routed_head));
+    if (routed_head > R)
+      fail("parameter routed_head", "at most num_heads - shared_head = " + std::to_string(R), std::to_string(routed_head));
     const Tensor p = ops.softmax(ops.linear(x, w_routed), 2);
     const Tensor chosen = ops.topk(ops.no_gradient(p, "top-k choice"), routed_head, 2).second;
     const Tensor kept = ops.mul(p, ops.scatter_add(ops.full(chosen.shape(), 1), 2, chosen, R));
@@ -63,4 +64,4 @@ struct Moh : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(moh, Moh, "moh", "heads", "module", 1, "Mixture-of-Head attention")
+HEED_MECHANISM(moh, Moh, "moh", "heads", "module", 1, "MoH: Multi-Head Attention as Mixture-of-Head Attention")

@@ -45,5 +45,4 @@ struct Mqa : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(mqa, Mqa, "mqa", "heads", "op", 1,
-               "Fast Transformer Decoding: One Write-Head is All You Need")
+HEED_MECHANISM(mqa, Mqa, "mqa", "heads", "op", 1, "Fast Transformer Decoding: One Write-Head is All You Need")

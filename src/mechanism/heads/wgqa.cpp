@@ -64,5 +64,4 @@ struct Wgqa : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(wgqa, Wgqa, "wgqa", "heads", "module", 2,
-               "Weighted Grouped Query Attention in Transformers")
+HEED_MECHANISM(wgqa, Wgqa, "wgqa", "heads", "module", 2, "Weighted Grouped Query Attention in Transformers")

@@ -24,7 +24,8 @@ struct Aaren : Mechanism {
     d.param("dim", dim, "width of x").least(1).computed("C");
     d.param("dim_inner", dim_inner, "width of a head of the module").least(1).computed("D");
     d.param("dim_out", dim_out, "width of the module's output").least(1).computed("O");
-    const std::string H = heads ? "heads" : "H", C = dim ? "dim" : "C", D = module && dim_inner ? "dim_inner" : "D", O = dim_out ? "dim_out" : "O";
+    const std::string H = heads ? "heads" : "H", C = dim ? "dim" : "C", D = module && dim_inner ? "dim_inner" : "D",
+                      O = dim_out ? "dim_out" : "O";
     d.input("q", q, H + " D", "the learned query token").when(!module, "no head_merge");
     d.input("k", k, "B N " + H + " D", "keys").when(!module, "no head_merge");
     d.input("v", v, "B N " + H + " E", "values").when(!module, "no head_merge");
@@ -67,5 +68,4 @@ struct Aaren : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(aaren, Aaren, "aaren", "linear", "module", 2,
-               "Attention as an RNN")
+HEED_MECHANISM(aaren, Aaren, "aaren", "linear", "module", 2, "Attention as an RNN")

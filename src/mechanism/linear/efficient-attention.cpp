@@ -8,7 +8,8 @@ namespace heed::mechanism {
 namespace {
 
 struct EfficientAttention : Mechanism {
-  Tensor q, k, v, x, keys_weight, keys_bias, queries_weight, queries_bias, values_weight, values_bias, reprojection_weight, reprojection_bias, out;
+  Tensor q, k, v, x, keys_weight, keys_bias, queries_weight, queries_bias, values_weight, values_bias, reprojection_weight,
+      reprojection_bias, out;
   std::optional<std::int64_t> head_count, in_channels, key_channels, value_channels;
 
   void describe(Declaration& d) override {
@@ -23,7 +24,8 @@ struct EfficientAttention : Mechanism {
     d.input("v", v, "B N " + H + " E", "values").when(!module, "no in_channels");
     d.input("x", x, "B in_channels height width", "an image").when(module, "in_channels");
     const std::string K = key_channels ? "key_channels" : "in_channels", V = value_channels ? "value_channels" : "in_channels";
-    for (auto [name, weight, bias, channels] : {std::tuple("keys", &keys_weight, &keys_bias, K), {"queries", &queries_weight, &queries_bias, K},
+    for (auto [name, weight, bias, channels] : {std::tuple("keys", &keys_weight, &keys_bias, K),
+                                                {"queries", &queries_weight, &queries_bias, K},
                                                 {"values", &values_weight, &values_bias, V}}) {
       d.weight(std::string(name) + ".weight", *weight, channels + " in_channels 1 1").when(module, "in_channels");
       d.weight(std::string(name) + ".bias", *bias, channels).when(module, "in_channels");
@@ -50,11 +52,13 @@ struct EfficientAttention : Mechanism {
       return ops.linear(from, weight.reshape({weight.extent(0), weight.extent(1)}), bias);
     };
     const auto split = [&](const Tensor& y) {
-      if (y.extent(2) % heads) fail("parameter head_count", "a divisor of " + std::to_string(y.extent(2)) + " channels", std::to_string(heads));
+      if (y.extent(2) % heads)
+        fail("parameter head_count", "a divisor of " + std::to_string(y.extent(2)) + " channels", std::to_string(heads));
       return y.reshape({B, N, heads, y.extent(2) / heads});
     };
     const Tensor values = project(tokens, values_weight, values_bias);
-    const Tensor attended = attend(ops, split(project(tokens, queries_weight, queries_bias)), split(project(tokens, keys_weight, keys_bias)), split(values));
+    const Tensor attended =
+        attend(ops, split(project(tokens, queries_weight, queries_bias)), split(project(tokens, keys_weight, keys_bias)), split(values));
     const Tensor projected = project(attended.reshape(values.shape()), reprojection_weight, reprojection_bias);
     out = ops.add(projected.permute({0, 2, 1}).reshape(x.shape()), x);
   }

@@ -43,5 +43,4 @@ struct Fastmax : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(fastmax, Fastmax, "fastmax", "linear", "op", 2,
-               "FAST: Factorizable Attention for Speeding up Transformers")
+HEED_MECHANISM(fastmax, Fastmax, "fastmax", "linear", "op", 2, "FAST: Factorizable Attention for Speeding up Transformers")

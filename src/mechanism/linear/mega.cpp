@@ -14,8 +14,8 @@ namespace heed::mechanism {
 namespace {
 
 struct Mega : Mechanism {
-  Tensor x, padding_mask, norm_weight, norm_bias, delta, alpha, ema_beta, ema_gamma, omega, v_weight, v_bias, mx_weight, mx_bias, h_weight, h_bias,
-      gamma, beta, distance_bias, rotary_alpha, rotary_beta, out, weights, ema;
+  Tensor x, padding_mask, norm_weight, norm_bias, delta, alpha, ema_beta, ema_gamma, omega, v_weight, v_bias, mx_weight, mx_bias, h_weight,
+      h_bias, gamma, beta, distance_bias, rotary_alpha, rotary_beta, out, weights, ema;
   std::optional<std::int64_t> embed_dim, hdim, truncation;
   std::int64_t zdim = 128, ndim = 16, chunk_size = -1, max_positions = 1024;
   std::string attention_activation = "softmax", rel_pos_bias = "simple", norm_type = "layernorm";
@@ -53,7 +53,9 @@ struct Mega : Mechanism {
     d.linear("h_proj", h_weight, h_bias, E, F);
     d.weight("gamma", gamma, "2 zdim").init(Init::normal);
     d.weight("beta", beta, "2 zdim").init(Init::zeros);
-    d.weight("rel_pos_bias.rel_pos_bias", distance_bias, std::to_string(2 * positions() - 1)).init(Init::normal).when(simple, "rel_pos_bias=simple");
+    d.weight("rel_pos_bias.rel_pos_bias", distance_bias, std::to_string(2 * positions() - 1))
+        .init(Init::normal)
+        .when(simple, "rel_pos_bias=simple");
     d.weight("rel_pos_bias.alpha", rotary_alpha, "1 zdim").init(Init::normal).when(!simple, "rel_pos_bias=rotary");
     d.weight("rel_pos_bias.beta", rotary_beta, "1 zdim").init(Init::normal).when(!simple, "rel_pos_bias=rotary");
     d.ignore("rel_pos_bias._float_tensor");
@@ -117,14 +119,15 @@ struct Mega : Mechanism {
       const Tensor visible(DType::boolean, {B * K, 1, 1, c});
       if (pad.defined()) {  // a chunk of padding alone looks at all of it
         for (std::int64_t chunk = 0; chunk < B * K; ++chunk) {
-          const auto *from = pad.data<std::uint8_t>() + chunk * c;
+          const auto* from = pad.data<std::uint8_t>() + chunk * c;
           const bool all = std::find(from, from + c, std::uint8_t(0)) == from + c;
           for (std::int64_t j = 0; j < c; ++j) visible.data<std::uint8_t>()[chunk * c + j] = all || !from[j];
         }
         o.mask = visible.view();
       }
       const auto token = [&](const Tensor& y) { return y.reshape({B * K, c, 1, y.extent(3)}); };
-      Tensor read = attend_into(ops, token(q), token(k), token(v), o, wants(weights) ? &weights : nullptr, {.bias = added.reshape({1, 1, c, c})});
+      Tensor read =
+          attend_into(ops, token(q), token(k), token(v), o, wants(weights) ? &weights : nullptr, {.bias = added.reshape({1, 1, c, c})});
       if (wants(weights)) weights = weights.reshape({B, K, c, c});
       return read.reshape(v.shape());
     }
@@ -132,13 +135,16 @@ struct Mega : Mechanism {
     for (std::int64_t n = 0; n < shown.count(); ++n) shown.data<float>()[n] = !pad.defined() || !pad.data<std::uint8_t>()[n];
     for (std::int64_t n = 0; n < c * c; ++n) before.data<float>()[n] = !causal || n % c <= n / c;
     for (std::int64_t n = 0; n < count.count(); ++n) {
-      if (causal) count.data<float>()[n] = float(n + 1);
-      else count.data<float>()[n] = std::max(1.0f, std::accumulate(shown.data<float>() + n * c, shown.data<float>() + (n + 1) * c, 0.0f));
+      if (causal)
+        count.data<float>()[n] = float(n + 1);
+      else
+        count.data<float>()[n] = std::max(1.0f, std::accumulate(shown.data<float>() + n * c, shown.data<float>() + (n + 1) * c, 0.0f));
     }
     const Tensor s = ops.add(ops.div(ops.matmul(q, k.transpose(2, 3)), count), added);
     const float mean = 0.707107f, deviation = 0.282095f;
-    const Tensor f = attention_activation == "relu2" ? ops.square(ops.relu(s))
-                                                     : ops.scale(ops.shift(ops.erf(ops.scale(ops.shift(s, -mean), 1 / (deviation * std::sqrt(2.0f)))), 1), 0.5f);
+    const Tensor f = attention_activation == "relu2"
+                         ? ops.square(ops.relu(s))
+                         : ops.scale(ops.shift(ops.erf(ops.scale(ops.shift(s, -mean), 1 / (deviation * std::sqrt(2.0f)))), 1), 0.5f);
     weights = ops.mul(ops.mul(f, shown), before);
     return ops.matmul(weights, v);
   }
@@ -164,5 +170,4 @@ struct Mega : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(mega, Mega, "mega", "linear", "module", 2,
-               "Mega: Moving Average Equipped Gated Attention")
+HEED_MECHANISM(mega, Mega, "mega", "linear", "module", 2, "Mega: Moving Average Equipped Gated Attention")

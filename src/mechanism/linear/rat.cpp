@@ -52,7 +52,8 @@ struct Rat : Mechanism {
         cos.data<float>()[t * (D / 2) + i] = float(std::cos(angle));
         sin.data<float>()[t * (D / 2) + i] = float(std::sin(angle));
       }
-    const Tensor q = ops.rope(tiled(parts[3]).reshape({B, N, H, D}), cos, sin), k = ops.rope(smooth(tiled(parts[4])), cos, sin), v = smooth(parts[1]);
+    const Tensor q = ops.rope(tiled(parts[3]).reshape({B, N, H, D}), cos, sin), k = ops.rope(smooth(tiled(parts[4])), cos, sin),
+                 v = smooth(parts[1]);
     const auto last = [&](const Tensor& y) {  // (B, chunks, H, D)
       return y.reshape({B, chunks, chunk_size, H, D}).slice(2, chunk_size - 1, 1).reshape({B, chunks, H, D});
     };
@@ -74,5 +75,4 @@ struct Rat : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(rat, Rat, "rat", "linear", "module", 2,
-               "RAT: Bridging RNN Efficiency and Attention Accuracy in Language Modeling")
+HEED_MECHANISM(rat, Rat, "rat", "linear", "module", 2, "RAT: Bridging RNN Efficiency and Attention Accuracy in Language Modeling")

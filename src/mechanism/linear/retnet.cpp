@@ -134,5 +134,4 @@ struct RetNet : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(retnet, RetNet, "retnet", "linear", "module", 1,
-               "Retentive Network: A Successor to Transformer for Large Language Models")
+HEED_MECHANISM(retnet, RetNet, "retnet", "linear", "module", 1, "Retentive Network: A Successor to Transformer for Large Language Models")

@@ -12,8 +12,8 @@ namespace heed::mechanism {
 namespace {
 
 struct Titans : Mechanism {
-  Tensor x, store_norm, retrieve_norm, q_weight, k_weight, v_weight, step_weight, step_bias, momentum_weight, momentum_bias, decay_weight, decay_bias,
-      q_gamma, k_gamma, read_gamma, combine, gate, pool_weight, pool_bias, out;
+  Tensor x, store_norm, retrieve_norm, q_weight, k_weight, v_weight, step_weight, step_bias, momentum_weight, momentum_bias, decay_weight,
+      decay_bias, q_gamma, k_gamma, read_gamma, combine, gate, pool_weight, pool_bias, out;
   Tensor norm_weight, qkv_weight, out_weight, persistent_memory;
   std::vector<Tensor> memory = std::vector<Tensor>(17), updates = std::vector<Tensor>(17);
   std::string part = "NeuralMemory";
@@ -21,13 +21,16 @@ struct Titans : Mechanism {
   std::int64_t chunk_size = 1, depth = 2, momentum_order = 1, segment_len = 128, num_persist_mem_tokens = 0, num_longterm_mem_tokens = 0;
   double expansion_factor = 4, default_step_transform_max_lr = 1;
   std::optional<double> max_grad_norm;
-  bool momentum = true, mem_model_norm_add_residual = true, qk_rmsnorm = false, post_rmsnorm = false, attn_pool_chunks = false, sliding = false;
+  bool momentum = true, mem_model_norm_add_residual = true, qk_rmsnorm = false, post_rmsnorm = false, attn_pool_chunks = false,
+       sliding = false;
 
   void describe(Declaration& d) override {
     d.param("part", part, "which part").one_of({"NeuralMemory", "SegmentedAttention"});
     d.param("dim", dim, "width of x").least(1).computed("C");
     d.param("chunk_size", chunk_size, "tokens that make one update").least(1);
-    d.param("batch_size", batch_size, "tokens between the memories that gradients are taken at; a multiple of chunk_size").least(1).computed("all");
+    d.param("batch_size", batch_size, "tokens between the memories that gradients are taken at; a multiple of chunk_size")
+        .least(1)
+        .computed("all");
     d.param("dim_head", dim_head, "width of a head").least(1).computed("dim; of the attention 64");
     d.param("heads", heads, "memories").least(1).computed("1; of the attention 8");
     d.param("depth", depth, "layers of the memory").least(1).most(16);
@@ -50,7 +53,8 @@ struct Titans : Mechanism {
   }
 
   void describe_memory(Declaration& d, const std::string& C) {
-    const std::string H = heads ? "heads" : "1", D = dim_head ? "dim_head" : C, HD = H + "*" + D, hidden = "int(" + D + "*expansion_factor)";
+    const std::string H = heads ? "heads" : "1", D = dim_head ? "dim_head" : C, HD = H + "*" + D,
+                      hidden = "int(" + D + "*expansion_factor)";
     const std::string order = "momentum_order*" + H;
     const bool many = heads.value_or(1) > 1, residual = mem_model_norm_add_residual;
     d.weight("store_norm.weight", store_norm, C);
@@ -66,7 +70,9 @@ struct Titans : Mechanism {
     d.weight("multihead_rmsnorm.gamma", read_gamma, H + " 1 " + D).init(Init::zeros).when(post_rmsnorm, "post_rmsnorm");
     d.weight("combine_heads.weight", combine, C + " " + HD).when(many, "heads > 1");
     d.weight("retrieve_gate.0.weight", gate, H + " " + C).when(many, "heads > 1");
-    d.weight("reduce_to_chunk_rep.to_attn_logits.weight", pool_weight, C + " " + C).init(Init::zeros).when(attn_pool_chunks, "attn_pool_chunks");
+    d.weight("reduce_to_chunk_rep.to_attn_logits.weight", pool_weight, C + " " + C)
+        .init(Init::zeros)
+        .when(attn_pool_chunks, "attn_pool_chunks");
     d.weight("reduce_to_chunk_rep.to_attn_logits.bias", pool_bias, C).init(Init::zeros).when(attn_pool_chunks, "attn_pool_chunks");
     d.output("out", out, "B N " + C);
     const auto entry = [&](std::size_t i, const std::string& name, const std::string& shape) -> TensorEntry& {
@@ -120,7 +126,8 @@ struct Titans : Mechanism {
   }
 
   /// Minus the gradient of every chunk's loss at the memory `at` (B*H, 1, ...): (B*H, n, ...) each.
-  std::vector<Tensor> surprise(const Ops& ops, const std::vector<Tensor>& at, const Tensor& keys, const Tensor& values, const Tensor& rates) const {
+  std::vector<Tensor> surprise(const Ops& ops, const std::vector<Tensor>& at, const Tensor& keys, const Tensor& values,
+                               const Tensor& rates) const {
     const auto n = keys.extent(1);
     std::vector<Tensor> copies;
     for (const Tensor& p : at) copies.push_back(ops.repeat(p, 1, n));
@@ -146,29 +153,37 @@ struct Titans : Mechanism {
   void run(Ops& ops) override { part == "NeuralMemory" ? run_memory(ops) : run_attention(ops); }
 
   void run_memory(const Ops& ops) {
-    const auto B = x.extent(0), N = x.extent(1), C = x.extent(2), H = heads.value_or(1), D = q_weight.extent(0) / H, c = chunk_size, chunks = N / c;
+    const auto B = x.extent(0), N = x.extent(1), C = x.extent(2), H = heads.value_or(1), D = q_weight.extent(0) / H, c = chunk_size,
+               chunks = N / c;
     if (H == 1 && D != C) fail("parameter dim_head", "dim where there is one head", std::to_string(D));
-    if (batch_size && *batch_size % c != 0) fail("parameter batch_size", "a multiple of chunk_size " + std::to_string(c), std::to_string(*batch_size));
+    if (batch_size && *batch_size % c != 0)
+      fail("parameter batch_size", "a multiple of chunk_size " + std::to_string(c), std::to_string(*batch_size));
     const auto by_head = [&](const Tensor& y) { return split_heads(y, H).transpose(1, 2); };  // (B, H, N, D)
     const Tensor stored = ops.rms_norm(x.slice(1, 0, chunks * c), store_norm, tiny);
     const auto in_chunks = [&](const Tensor& y) { return y.reshape({B * H, chunks, c, D}); };
     const Tensor keys = in_chunks(head_norm(ops, by_head(ops.linear(stored, k_weight)), k_gamma));
     const Tensor values = in_chunks(by_head(ops.linear(stored, v_weight)));
     const Tensor rates = ops.scale(ops.sigmoid(ops.linear(stored, step_weight, step_bias)), float(default_step_transform_max_lr))
-                             .transpose(1, 2).reshape({B * H, chunks, c});
+                             .transpose(1, 2)
+                             .reshape({B * H, chunks, c});
     // What a chunk decides once: how much lasts and how much is forgotten.
     Tensor pooled = stored.reshape({B, chunks, c, C});
-    if (attn_pool_chunks) pooled = ops.sum(ops.mul(pooled, ops.softmax(ops.linear(pooled, pool_weight, pool_bias), 2)), {2});
-    else pooled = ops.mean(pooled, {2});
-    const Tensor kept = ops.shift(ops.neg(ops.sigmoid(ops.linear(pooled, decay_weight, decay_bias))), 1).transpose(1, 2).reshape({B * H, chunks});
+    if (attn_pool_chunks)
+      pooled = ops.sum(ops.mul(pooled, ops.softmax(ops.linear(pooled, pool_weight, pool_bias), 2)), {2});
+    else
+      pooled = ops.mean(pooled, {2});
+    const Tensor kept =
+        ops.shift(ops.neg(ops.sigmoid(ops.linear(pooled, decay_weight, decay_bias))), 1).transpose(1, 2).reshape({B * H, chunks});
     Tensor lasting;  // (order, B*H, chunks)
     if (momentum)
-      lasting = ops.sigmoid(ops.linear(pooled, momentum_weight, momentum_bias)).reshape({B, chunks, H, momentum_order}).permute({3, 0, 2, 1})
+      lasting = ops.sigmoid(ops.linear(pooled, momentum_weight, momentum_bias))
+                    .reshape({B, chunks, H, momentum_order})
+                    .permute({3, 0, 2, 1})
                     .reshape({momentum_order, B * H, chunks});
 
     const std::size_t tensors = std::size_t(depth + mem_model_norm_add_residual);
-    std::vector<Tensor> at;                                                            // the memory gradients are taken at: (B*H, 1, ...)
-    std::vector<std::vector<Tensor>> states(tensors), momenta(tensors);               // memories after each chunk, pieces of a batch; S by order
+    std::vector<Tensor> at;                                              // the memory gradients are taken at: (B*H, 1, ...)
+    std::vector<std::vector<Tensor>> states(tensors), momenta(tensors);  // memories after each chunk, pieces of a batch; S by order
     for (std::size_t i = 0; i < tensors; ++i) {
       std::vector<std::int64_t> shape = memory[i].shape().vector();
       shape.insert(shape.begin(), B);
@@ -215,7 +230,8 @@ struct Titans : Mechanism {
   }
 
   void run_attention(const Ops& ops) {
-    const auto B = x.extent(0), N = x.extent(1), H = persistent_memory.extent(1), D = persistent_memory.extent(3), P = persistent_memory.extent(2);
+    const auto B = x.extent(0), N = x.extent(1), H = persistent_memory.extent(1), D = persistent_memory.extent(3),
+               P = persistent_memory.extent(2);
     const auto T = segment_len + num_longterm_mem_tokens, segments = (N + T - 1) / T, padded = sliding ? N : segments * T;
     const Tensor cos(DType::f32, {padded, D / 2}), sin(DType::f32, {padded, D / 2});
     for (std::int64_t t = 0; t < padded; ++t)
@@ -226,7 +242,8 @@ struct Titans : Mechanism {
       }
     const Tensor normed = ops.rms_norm(ops.pad(x, 1, 0, padded - N), norm_weight, tiny);
     const auto qkv = ops.split(ops.linear(normed, qkv_weight), 2, {H * D, H * D, H * D});
-    const Tensor q = ops.rope(split_heads(qkv[0], H), cos, sin, true), k = ops.rope(split_heads(qkv[1], H), cos, sin, true), v = split_heads(qkv[2], H);
+    const Tensor q = ops.rope(split_heads(qkv[0], H), cos, sin, true), k = ops.rope(split_heads(qkv[1], H), cos, sin, true),
+                 v = split_heads(qkv[2], H);
     AttendOptions o;
     o.causal = true;
     Attended near;
@@ -240,7 +257,9 @@ struct Titans : Mechanism {
       near.lse = near.lse.reshape({B, segments, H, T}).transpose(1, 2).reshape({B, H, padded});
     }
     if (P > 0) {  // what every token sees, as a partial result of its own
-      const auto persistent = [&](std::int64_t i) { return persistent_memory.slice(0, i, 1).reshape({1, H, P, D}).transpose(1, 2).broadcast({B, P, H, D}); };
+      const auto persistent = [&](std::int64_t i) {
+        return persistent_memory.slice(0, i, 1).reshape({1, H, P, D}).transpose(1, 2).broadcast({B, P, H, D});
+      };
       near = ops.merge(near, ops.attend(q, persistent(0), persistent(1), {}, want_lse));
     }
     out = ops.linear(join_heads(near.out.slice(1, 0, N)), out_weight);
@@ -250,5 +269,4 @@ struct Titans : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(titans, Titans, "titans", "linear", "block", 1,
-               "Titans: Learning to Memorize at Test Time")
+HEED_MECHANISM(titans, Titans, "titans", "linear", "block", 1, "Titans: Learning to Memorize at Test Time")

@@ -9,8 +9,8 @@ namespace heed::mechanism {
 namespace {
 
 struct TnlLightningAttention : Mechanism {
-  Tensor x, q_weight, q_bias, k_weight, k_bias, v_weight, v_bias, o_weight, o_bias, norm_weight, norm_bias, gate0_weight, gate0_bias, gate1_weight,
-      gate1_bias, out;
+  Tensor x, q_weight, q_bias, k_weight, k_bias, v_weight, v_bias, o_weight, o_bias, norm_weight, norm_bias, gate0_weight, gate0_bias,
+      gate1_weight, gate1_bias, out;
   std::optional<std::int64_t> embed_dim;
   std::int64_t num_heads = 8, layer_idx = 0, num_layers = 12;
   bool bias = false;

@@ -38,7 +38,8 @@ struct FusedNeighborhoodAttention : Mechanism {
     std::vector<std::vector<Neighbour>> lists;
     for (std::int64_t i = 0; i < length; ++i) {
       const std::int64_t residue = i % dilation, pos = i / dilation, count = (length - residue + dilation - 1) / dilation;
-      const std::int64_t first = causal ? std::max<std::int64_t>(0, pos - kernel + 1) : std::min(std::max<std::int64_t>(pos - kernel / 2, 0), count - kernel);
+      const std::int64_t first =
+          causal ? std::max<std::int64_t>(0, pos - kernel + 1) : std::min(std::max<std::int64_t>(pos - kernel / 2, 0), count - kernel);
       const std::int64_t last = causal ? pos : first + kernel - 1;
       lists.emplace_back();
       for (std::int64_t j = first; j <= last; ++j) lists.back().push_back({j * dilation + residue, j - pos + kernel - 1});
@@ -55,7 +56,8 @@ struct FusedNeighborhoodAttention : Mechanism {
     wide.back() = E;
     if (v.shape() != Shape(wide)) fail("input v", Shape(wide).text(), v.shape().text());
     const auto each = [&](const auto& list, int axis, const char* name) {
-      if (list.size() != 1 && list.size() != std::size_t(axes)) fail(std::string("parameter ") + name, "one value or " + std::to_string(axes), std::to_string(list.size()));
+      if (list.size() != 1 && list.size() != std::size_t(axes))
+        fail(std::string("parameter ") + name, "one value or " + std::to_string(axes), std::to_string(list.size()));
       return list[list.size() == 1 ? 0 : std::size_t(axis)];
     };
     std::vector<std::vector<std::vector<Neighbour>>> along;
@@ -87,7 +89,8 @@ struct FusedNeighborhoodAttention : Mechanism {
         window = std::move(wider);
         rest %= inside;
       }
-      for (std::size_t j = 0; j < window.size(); ++j) key[i * K + std::int64_t(j)] = window[j].key, offset[i * K + std::int64_t(j)] = window[j].offset;
+      for (std::size_t j = 0; j < window.size(); ++j)
+        key[i * K + std::int64_t(j)] = window[j].key, offset[i * K + std::int64_t(j)] = window[j].offset;
     }
     for (std::int64_t b = 1; b < B; ++b) std::copy(key, key + N * K, key + b * N * K);
     Tensor bias;
@@ -116,4 +119,4 @@ struct FusedNeighborhoodAttention : Mechanism {
 }  // namespace heed::mechanism
 
 HEED_MECHANISM(fused_neighborhood_attention, FusedNeighborhoodAttention, "fused-neighborhood-attention", "local", "op", 1,
-               "Faster Neighborhood Attention (NATTEN, fused/GEMM)")
+               "Faster Neighborhood Attention: Reducing the O(n^2) Cost of Self Attention at the Threadblock Level")

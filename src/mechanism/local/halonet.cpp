@@ -40,7 +40,8 @@ struct HaloNet : Mechanism {
   void run(Ops& ops) override {
     const auto B = x.extent(0), H = x.extent(2), W = x.extent(3), D = height_rel.extent(1), C = kv.weight.extent(0) - num_heads * D;
     if (C % num_heads) fail("parameter num_heads", "a divisor of " + std::to_string(C), std::to_string(num_heads));
-    if (H % block_size || W % block_size) fail("input x", "a map in multiples of block_size = " + std::to_string(block_size), x.shape().text());
+    if (H % block_size || W % block_size)
+      fail("input x", "a map in multiples of block_size = " + std::to_string(block_size), x.shape().text());
     const bool averaged = stride > 1 && (avg_down || block_size % stride);
     const auto step = averaged ? 1 : stride, b = block_size / step, win = block_size + 2 * halo_size, E = C / num_heads;
     // Queries by blocks, keys and values by overlapping windows: (B * blocks, ..., heads, width).
@@ -48,7 +49,8 @@ struct HaloNet : Mechanism {
     const auto all = queries.extent(0);
     const Tensor each_q = queries.reshape({all, b * b, num_heads, D});
     const Tensor windows = ops.unfold(kv.conv(ops, x), {.kernel = {win}, .stride = {block_size}, .padding = {halo_size}});
-    const Tensor each_kv = windows.reshape({B, num_heads, D + E, win * win, all / B}).permute({0, 4, 3, 1, 2}).reshape({all, win * win, num_heads, D + E});
+    const Tensor each_kv =
+        windows.reshape({B, num_heads, D + E, win * win, all / B}).permute({0, 4, 3, 1, 2}).reshape({all, win * win, num_heads, D + E});
     const Tensor by_place = each_q.permute({0, 2, 1, 3}).reshape({all, num_heads, b, b, D});
     AttendOptions o;
     o.scale = 1 / std::sqrt(float(D));
@@ -63,4 +65,4 @@ struct HaloNet : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(halonet, HaloNet, "halonet", "local", "module", 1, "HaloNet blocked local self-attention")
+HEED_MECHANISM(halonet, HaloNet, "halonet", "local", "module", 1, "Scaling Local Self-Attention for Parameter Efficient Visual Backbones")

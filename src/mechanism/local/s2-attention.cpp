@@ -34,7 +34,8 @@ struct S2Attention : Mechanism, CachedMixer {
   std::int64_t key_block() const override { return block_size; }
   /// A chunk that begins inside a block has blocks of one row.
   void mix_chunk(AttendOptions& o, const Chunk& c) override {
-    const auto rows = c.first % block_size ? 1 : block_size, nq = (c.queries + rows - 1) / rows, nk = (c.keys + block_size - 1) / block_size;
+    const auto rows = c.first % block_size ? 1 : block_size, nq = (c.queries + rows - 1) / rows,
+               nk = (c.keys + block_size - 1) / block_size;
     chunk_blocks = Tensor(DType::boolean, {1, c.heads, nq, nk});
     auto* at = chunk_blocks.data<std::uint8_t>();
     for (std::int64_t h = 0; h < c.heads; ++h)

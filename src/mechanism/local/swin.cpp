@@ -21,7 +21,9 @@ struct Swin : Mechanism {
   std::string op = "block";
 
   /// A map no larger than a window is one window.
-  bool whole() const { return !input_resolution.empty() && *std::min_element(input_resolution.begin(), input_resolution.end()) <= window_size; }
+  bool whole() const {
+    return !input_resolution.empty() && *std::min_element(input_resolution.begin(), input_resolution.end()) <= window_size;
+  }
   std::int64_t window() const { return whole() ? *std::min_element(input_resolution.begin(), input_resolution.end()) : window_size; }
 
   void describe(Declaration& d) override {
@@ -54,7 +56,8 @@ struct Swin : Mechanism {
     const auto N = M * M;
     const Tensor index(DType::i64, {N * N});
     for (std::int64_t i = 0; i < N; ++i)
-      for (std::int64_t j = 0; j < N; ++j) index.data<std::int64_t>()[i * N + j] = (i / M - j / M + M - 1) * (2 * M - 1) + i % M - j % M + M - 1;
+      for (std::int64_t j = 0; j < N; ++j)
+        index.data<std::int64_t>()[i * N + j] = (i / M - j / M + M - 1) * (2 * M - 1) + i % M - j % M + M - 1;
     return ops.index_select(table, 0, index).reshape({1, N, N, num_heads}).permute({0, 3, 1, 2});
   }
   /// (1, windows, 1, M^2, M^2): -100 where a roll by -shift brought pixels together that are not neighbours.
@@ -118,4 +121,4 @@ struct Swin : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(swin, Swin, "swin", "local", "module", 1, "Swin Transformer shifted windows")
+HEED_MECHANISM(swin, Swin, "swin", "local", "module", 1, "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows")

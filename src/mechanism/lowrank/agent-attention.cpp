@@ -22,7 +22,9 @@ struct AgentAttention : Mechanism {
     d.param("agent_num", agent_num, "n, agents: a square").least(1);
     d.param("window", window, "tokens a side of the grid").least(1).computed("sqrt(N)");
     d.param("cls_token", cls_token, "token 0 is none of the grid: not pooled, not convolved");
-    const std::string N = window ? std::string("window*window") + (cls_token ? "+1" : "") : "N", side = window ? "window" : cls_token ? "int(sqrt(N-1))" : "int(sqrt(N))";
+    const std::string N = window ? std::string("window*window") + (cls_token ? "+1" : "") : "N", side = window      ? "window"
+                                                                                                        : cls_token ? "int(sqrt(N-1))"
+                                                                                                                    : "int(sqrt(N))";
     d.input("x", x, "B " + N + " dim", "tokens, the grid's row by row");
     d.linear("qkv", wqkv, bqkv, "3*dim", "dim", qkv_bias);
     d.linear("proj", wo, bo, "dim", "dim");
@@ -77,4 +79,5 @@ struct AgentAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(agent_attention, AgentAttention, "agent-attention", "lowrank", "module", 1, "Agent Attention")
+HEED_MECHANISM(agent_attention, AgentAttention, "agent-attention", "lowrank", "module", 1,
+               "Agent Attention: On the Integration of Softmax and Linear Attention")

@@ -48,4 +48,4 @@ struct Linformer : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(linformer, Linformer, "linformer", "lowrank", "module", 1, "Linformer")
+HEED_MECHANISM(linformer, Linformer, "linformer", "lowrank", "module", 1, "Linformer: Self-Attention with Linear Complexity")

@@ -55,7 +55,8 @@ struct Rin : Mechanism {
       d.weight(name + ".beta", n.beta, wide).init(Init::zeros);
     };
     const auto modulation = [&](const std::string& name, Linear& l, const std::string& wide, bool optional) {
-      for (auto* entry : {&d.weight(name + ".time_cond.1.weight", l.weight, "2*" + wide + " time_cond_dim"), &d.weight(name + ".time_cond.1.bias", l.bias, "2*" + wide)}) {
+      for (auto* entry : {&d.weight(name + ".time_cond.1.weight", l.weight, "2*" + wide + " time_cond_dim"),
+                          &d.weight(name + ".time_cond.1.bias", l.bias, "2*" + wide)}) {
         entry->init(Init::zeros).when(time_cond_dim.has_value(), "time_cond_dim given");
         if (optional) entry->optional();
       }
@@ -140,7 +141,8 @@ struct Rin : Mechanism {
   Tensor convolved(Ops& ops, const Tensor& patches) const {
     const auto B = patches.extent(0), N = patches.extent(1), C = patches.extent(2);
     const auto rows = height.value_or(width ? N / *width : std::lround(std::sqrt(double(N)))), columns = rows == 0 ? 0 : N / rows;
-    if (rows * columns != N || columns != width.value_or(columns)) fail("input x", "a grid of height x width patches", patches.shape().text());
+    if (rows * columns != N || columns != width.value_or(columns))
+      fail("input x", "a grid of height x width patches", patches.shape().text());
     ConvOptions depthwise;
     depthwise.groups = C;
     depthwise.padding = {1};
@@ -169,4 +171,4 @@ struct Rin : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(rin, Rin, "rin", "lowrank", "block", 2, "Recurrent Interface Network")
+HEED_MECHANISM(rin, Rin, "rin", "lowrank", "block", 2, "Scalable Adaptive Computation for Iterative Generation")

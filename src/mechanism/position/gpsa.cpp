@@ -60,4 +60,5 @@ struct Gpsa : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(gpsa, Gpsa, "gpsa", "position", "module", 2, "ConViT gated positional self-attention")
+HEED_MECHANISM(gpsa, Gpsa, "gpsa", "position", "module", 2,
+               "ConViT: Improving Vision Transformers with Soft Convolutional Inductive Biases")

@@ -31,7 +31,8 @@ struct MusicTransformer : Mechanism {
   void run(Ops& ops) override {
     const auto N = x.extent(1);
     if (N > max_seq) fail("input x", "at most max_seq tokens", std::to_string(N));
-    const Tensor q = split_heads(ops.linear(x, wq, bq), h), k = split_heads(ops.linear(x, wk, bk), h), v = split_heads(ops.linear(x, wv, bv), h);
+    const Tensor q = split_heads(ops.linear(x, wq, bq), h), k = split_heads(ops.linear(x, wk, bk), h),
+                 v = split_heads(ops.linear(x, wv, bv), h);
     const Tensor near = ops.scale(table.slice(0, max_seq - N, N), 1 / std::sqrt(float(q.extent(3))));
     const Tensor scores = ops.matmul(q.permute({0, 2, 1, 3}), near.transpose(0, 1)).dense();
     Tensor bias = ops.strided(scores, {x.extent(0), h, N, N}, {h * N * N, N * N, N - 1, 1}, N - 1);
@@ -45,5 +46,4 @@ struct MusicTransformer : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(music_transformer, MusicTransformer, "music-transformer", "position", "op", 1,
-               "Music Transformer")
+HEED_MECHANISM(music_transformer, MusicTransformer, "music-transformer", "position", "op", 1, "Music Transformer")

@@ -20,7 +20,8 @@ struct Relpos : Mechanism {
   bool causal = false;
 
   void describe(Declaration& d) override {
-    d.param("method", method, "M4, shaw (no term of the keys), or a factor of the products: M1, M2, M3").one_of({"M1", "M2", "M3", "M4", "shaw"});
+    d.param("method", method, "M4, shaw (no term of the keys), or a factor of the products: M1, M2, M3")
+        .one_of({"M1", "M2", "M3", "M4", "shaw"});
     d.param("position_embedding_type", position_embedding_type, "relative_key is shaw").one_of({"relative_key_query", "relative_key"});
     d.param("hidden_size", hidden_size, "width of x").computed("C");
     d.param("num_attention_heads", num_attention_heads, "heads").least(1);
@@ -79,7 +80,8 @@ struct Relpos : Mechanism {
   void run(Ops& ops) override {
     const auto N = x.extent(1), H = num_attention_heads;
     if (N > max_position_embeddings || N == 0) fail("input x", "1 to max_position_embeddings tokens", std::to_string(N));
-    const Tensor q = split_heads(ops.linear(x, wq, bq), H), k = split_heads(ops.linear(x, wk, bk), H), v = split_heads(ops.linear(x, wv, bv), H);
+    const Tensor q = split_heads(ops.linear(x, wq, bq), H), k = split_heads(ops.linear(x, wk, bk), H),
+                 v = split_heads(ops.linear(x, wv, bv), H);
     const Tensor mask = visible(ops);
     if (method == "M4" || method == "shaw") {
       AttendOptions o;

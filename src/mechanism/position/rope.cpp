@@ -57,7 +57,10 @@ struct Rope : CausalAttention {
     for (std::int64_t b = 0; b < sequences(); ++b) queries.push_back(turn(q, b, [&](auto i) { return position(b, i); }));
     std::vector<Tensor> keys;
     for (std::int64_t b = 0; b < sequences(); ++b) keys.push_back(turn(k, b, [](auto j) { return j; }));
-    if (queries.empty()) { queries.push_back(q); keys.push_back(k); }
+    if (queries.empty()) {
+      queries.push_back(q);
+      keys.push_back(k);
+    }
     attend(ops, ops.concat(queries, 0), ops.concat(keys, 0), v, attend_options());
   }
 };

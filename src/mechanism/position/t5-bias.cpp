@@ -31,12 +31,14 @@ struct T5Bias : CausalAttention {
     }
     const std::int64_t exact = buckets / 2;
     if (distance < exact) return first + distance;
-    const double grown = std::log(double(distance) / double(exact)) / std::log(double(max_distance) / double(exact)) * double(buckets - exact);
+    const double grown =
+        std::log(double(distance) / double(exact)) / std::log(double(max_distance) / double(exact)) * double(buckets - exact);
     return first + std::min(exact + std::int64_t(grown), buckets - 1);
   }
 
   void run(Ops& ops) override {
-    if (max_distance <= num_buckets / (bidirectional ? 4 : 2)) fail("parameter max_distance", "more than the exact buckets", std::to_string(max_distance));
+    if (max_distance <= num_buckets / (bidirectional ? 4 : 2))
+      fail("parameter max_distance", "more than the exact buckets", std::to_string(max_distance));
     const Tensor index = pairs<std::int64_t>(DType::i64, [this](auto p, auto j) { return bucket(j - p); });
     const Tensor added = ops.embedding(table, index).permute({0, 3, 1, 2});
     attend(ops, q, k, v, attend_options(), {bias.defined() ? ops.add(added, bias) : added, alibi_slopes, sink});

@@ -39,7 +39,8 @@ struct BiAttention : Mechanism {
   }
 
   static Tensor linear(const Ops& ops, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-    if (!weight.defined() || !bias.defined()) fail("weight query, key, value", "weight and bias of each where x is given", "one is missing");
+    if (!weight.defined() || !bias.defined())
+      fail("weight query, key, value", "weight and bias of each where x is given", "one is missing");
     const Tensor centred = ops.sub(weight, ops.mean(weight, {1}, true)), size = ops.mean(ops.abs(weight), {1}, true);
     const Tensor binary = ops.straight_through(ops.mul(ops.sign(centred), size), ops.clamp(centred, -1, 1));
     return ops.linear(ops.straight_through(ops.sign(x), ops.clamp(x, -1, 1)), binary, bias);
@@ -51,7 +52,8 @@ struct BiAttention : Mechanism {
       q = split_heads(linear(ops, x, wq, bq), num_attention_heads);
       k = split_heads(linear(ops, x, wk, bk), num_attention_heads);
       v = split_heads(linear(ops, x, wv, bv), num_attention_heads);
-      if (const auto D = q.extent(3); attention_head_size.value_or(D) != D) fail("parameter attention_head_size", std::to_string(D), std::to_string(*attention_head_size));
+      if (const auto D = q.extent(3); attention_head_size.value_or(D) != D)
+        fail("parameter attention_head_size", std::to_string(D), std::to_string(*attention_head_size));
     }
     if (!q.defined() || !k.defined() || !v.defined()) fail("input q", "q, k and v", "one is missing");
     const auto rows = [&](const Tensor& t) { return inside(ops, ops.sign(t), t).permute({0, 2, 1, 3}); };
@@ -66,5 +68,4 @@ struct BiAttention : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(bibert_bi_attention, BiAttention, "bibert-bi-attention", "quantised", "op", 2,
-               "BiBERT: Accurate Fully Binarized BERT")
+HEED_MECHANISM(bibert_bi_attention, BiAttention, "bibert-bi-attention", "quantised", "op", 2, "BiBERT: Accurate Fully Binarized BERT")

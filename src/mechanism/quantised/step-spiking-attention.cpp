@@ -32,11 +32,14 @@ struct SpikingAttention : Mechanism {
     d.param("threshold", threshold, "of the neurons");
     d.param("attn_threshold", attn_threshold, "of the neurons after the attention");
     d.input("x", x, ssa ? "TB N embed_dim" : "TB embed_dim H W", "time outside of the batch");
-    for (auto [name, weight, bias, norm] : {std::tuple("q", &wq, &bq, &nq), {"k", &wk, &bk, &nk}, {"v", &wv, &bv, &nv}, {"proj", &wp, &bp, &np}}) {
+    for (auto [name, weight, bias, norm] :
+         {std::tuple("q", &wq, &bq, &nq), {"k", &wk, &bk, &nk}, {"v", &wv, &bv, &nv}, {"proj", &wp, &bp, &np}}) {
       const std::string at = name;
       const bool here = !(token && at == "v");
-      d.weight(at + (ssa ? "_linear.weight" : "_conv.weight"), *weight, ssa ? "embed_dim embed_dim" : "embed_dim embed_dim *one").when(here, "kind other than QK token");
-      d.weight(at + (ssa ? "_linear.bias" : "_conv.bias"), *bias, "embed_dim").when(ssa || (at == "proj" && !sdsa), "SSA, or proj but for SDSA");
+      d.weight(at + (ssa ? "_linear.weight" : "_conv.weight"), *weight, ssa ? "embed_dim embed_dim" : "embed_dim embed_dim *one")
+          .when(here, "kind other than QK token");
+      d.weight(at + (ssa ? "_linear.bias" : "_conv.bias"), *bias, "embed_dim")
+          .when(ssa || (at == "proj" && !sdsa), "SSA, or proj but for SDSA");
       d.weight(at + "_bn.weight", norm->weight, "embed_dim").when(here, "kind other than QK token");
       d.weight(at + "_bn.bias", norm->bias, "embed_dim").when(here, "kind other than QK token");
       d.weight(at + "_bn.running_mean", norm->mean, "embed_dim").init(Init::zeros).no_gradient().when(here, "kind other than QK token");
@@ -92,13 +95,15 @@ struct SpikingAttention : Mechanism {
     if (!token) v = shown(sv);
     Tensor y;
     if (ssa) {
-      y = attn = lif(ops, merged(ops.matmul(ops.scale(ops.matmul(heads(sq), heads(sk).transpose(2, 3)), float(attn_scale)), heads(sv))), attn_threshold);
+      y = attn = lif(ops, merged(ops.matmul(ops.scale(ops.matmul(heads(sq), heads(sk).transpose(2, 3)), float(attn_scale)), heads(sv))),
+                     attn_threshold);
     } else if (token) {
       const Tensor gate = lif(ops, ops.sum(heads(sq), {3}, true), attn_threshold);
       attn = gate.transpose(2, 3);
       y = merged(ops.mul(gate, heads(sk)));
     } else if (!sdsa) {
-      const Tensor read = lif(ops, ops.scale(ops.matmul(heads(sq), ops.matmul(heads(sk).transpose(2, 3), heads(sv))), float(attn_scale)), attn_threshold);
+      const Tensor read =
+          lif(ops, ops.scale(ops.matmul(heads(sq), ops.matmul(heads(sk).transpose(2, 3), heads(sv))), float(attn_scale)), attn_threshold);
       attn = read.transpose(2, 3);
       y = merged(read);
     } else {

@@ -63,5 +63,4 @@ struct Sdim : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(sdim, Sdim, "sdim", "recsys", "op", 2,
-               "Sampling Is All You Need on Modeling Long-Term User Behaviors for CTR Prediction")
+HEED_MECHANISM(sdim, Sdim, "sdim", "recsys", "op", 2, "Sampling Is All You Need on Modeling Long-Term User Behaviors for CTR Prediction")

@@ -59,7 +59,8 @@ struct Minference : Mechanism, PromptMixer {
     o.causal = true;
     const Tensor last = ops.no_gradient(q.slice(1, N - rows, rows), "chosen lines"), seen = ops.no_gradient(k, "chosen lines");
     const Tensor weights = ops.attend(last, seen, seen, o, want_weights).weights;
-    const auto columns = std::min(N, std::max<std::int64_t>(vertical_size, 30)), offsets = std::min(N, std::max<std::int64_t>(slash_size, 50));
+    const auto columns = std::min(N, std::max<std::int64_t>(vertical_size, 30)),
+               offsets = std::min(N, std::max<std::int64_t>(slash_size, 50));
     vertical_indices = Tensor(DType::i64, {H, columns});
     slash_indices = Tensor(DType::i64, {H, offsets});
     for (std::int64_t h = 0; h < H; ++h) {
@@ -110,9 +111,11 @@ struct Minference : Mechanism, PromptMixer {
         auto* sees = mask.data<std::uint8_t>() + (r * H + h) * length;
         mark(h, (r + 1) * block_size, sees, length);
         for (std::int64_t c = 0; c < nb; ++c)
-          keep.data<std::uint8_t>()[(r * H + h) * nb + c] = c <= r && std::any_of(sees + c * block_size, sees + (c + 1) * block_size, [](auto s) { return s != 0; });
+          keep.data<std::uint8_t>()[(r * H + h) * nb + c] =
+              c <= r && std::any_of(sees + c * block_size, sees + (c + 1) * block_size, [](auto s) { return s != 0; });
         std::int64_t seen = std::accumulate(sees, sees + r * block_size, std::int64_t{0});
-        for (auto i = r * block_size; i < std::min(N, (r + 1) * block_size); ++i) key_counts.data<std::int64_t>()[h * N + i] = seen += sees[i];
+        for (auto i = r * block_size; i < std::min(N, (r + 1) * block_size); ++i)
+          key_counts.data<std::int64_t>()[h * N + i] = seen += sees[i];
         ends.data<std::int64_t>()[r] = (r + 1) * block_size;
       }
     AttendOptions o;

@@ -96,5 +96,4 @@ struct Moba : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(moba, Moba, "moba", "sparse", "op", 1,
-               "MoBA: Mixture of Block Attention for Long-Context LLMs")
+HEED_MECHANISM(moba, Moba, "moba", "sparse", "op", 1, "MoBA: Mixture of Block Attention for Long-Context LLMs")

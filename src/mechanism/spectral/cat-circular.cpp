@@ -69,4 +69,5 @@ struct CatCircular : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(cat_circular, CatCircular, "cat-circular", "spectral", "op", 2, "CAT: Circular-Convolutional Attention")
+HEED_MECHANISM(cat_circular, CatCircular, "cat-circular", "spectral", "op", 2,
+               "CAT: Circular-Convolutional Attention for Sub-Quadratic Transformers")

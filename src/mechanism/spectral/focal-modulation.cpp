@@ -42,13 +42,16 @@ struct FocalModulation : Mechanism {
 
   void run(Ops& ops) override {
     const auto C = x.extent(3);
-    if (focal_window % 2 == 0 || focal_factor % 2) fail("parameters focal_window, focal_factor", "odd and even", std::to_string(focal_window) + ", " + std::to_string(focal_factor));
+    if (focal_window % 2 == 0 || focal_factor % 2)
+      fail("parameters focal_window, focal_factor", "odd and even", std::to_string(focal_window) + ", " + std::to_string(focal_factor));
     const auto parts = ops.split(f.linear(ops, x).permute({0, 3, 1, 2}), 1, {C, C, focal_level + 1});
     gates = parts[2];
     Tensor context = parts[1], sum;
     for (std::int64_t l = 0; l <= focal_level; ++l) {
-      if (l < focal_level) context = ops.gelu(ops.conv(context, level[std::size_t(l)], {}, {.padding = {(focal_window + focal_factor * l) / 2}, .groups = C}));
-      else context = ops.gelu(ops.mean(context, {2, 3}, true));
+      if (l < focal_level)
+        context = ops.gelu(ops.conv(context, level[std::size_t(l)], {}, {.padding = {(focal_window + focal_factor * l) / 2}, .groups = C}));
+      else
+        context = ops.gelu(ops.mean(context, {2, 3}, true));
       const Tensor term = ops.mul(context, gates.slice(1, l, 1));
       sum = sum.defined() ? ops.add(sum, term) : term;
     }

@@ -41,7 +41,9 @@ struct HyperZzw : Mechanism {
     };
     const std::string net = "slow_net.Kernel.";
     d.weight("fast_bias", fast_bias, "1", "added to the result").init(Init::zeros).when(local, "kind=L");
-    d.weight(net + "bias_pk", tap_bias, "1 1 kernel_size kernel_size", "added to every layer, a number a tap").init(Init::zeros).when(local, "kind=L");
+    d.weight(net + "bias_pk", tap_bias, "1 1 kernel_size kernel_size", "added to every layer, a number a tap")
+        .init(Init::zeros)
+        .when(local, "kind=L");
     for (std::size_t i = 0; i < filters.size(); ++i) linear(net + "filters." + std::to_string(i) + ".linear", filters[i], "no_hidden", "2");
     for (std::size_t i = 0; i < linears.size(); ++i) {
       linear(net + "linears." + std::to_string(i), linears[i], "no_hidden", "no_hidden");
@@ -87,4 +89,5 @@ struct HyperZzw : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(hyperzzw, HyperZzw, "hyperzzw", "spectral", "op", 2, "HyperZ.Z.W operator (Terminator)")
+HEED_MECHANISM(hyperzzw, HyperZzw, "hyperzzw", "spectral", "op", 2,
+               "HyperZcdotZcdotW Operator Connects Slow-Fast Networks for Full Context Interaction")

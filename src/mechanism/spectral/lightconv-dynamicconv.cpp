@@ -31,8 +31,10 @@ struct LightConv : Mechanism {
     const std::string D = glu && conv_dim ? "conv_dim" : "embed_dim";
     const bool dynamic = conv_type == "dynamic";
     d.input("x", x, "B N embed_dim", "tokens");
-    if (dynamic) d.linear("conv.weight_linear", w_linear, b_linear, "num_heads*kernel_size", D, has_bias);
-    else d.weight("conv.weight", weight, "num_heads 1 kernel_size");
+    if (dynamic)
+      d.linear("conv.weight_linear", w_linear, b_linear, "num_heads*kernel_size", D, has_bias);
+    else
+      d.weight("conv.weight", weight, "num_heads 1 kernel_size");
     d.weight(dynamic ? "conv.conv_bias" : "conv.bias", bias, D).when(has_bias, "bias=true");
     if (glu) {
       d.linear("linear1", w1, b1, "2*" + D, "embed_dim");
@@ -83,4 +85,5 @@ struct LightConv : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(lightconv_dynamicconv, LightConv, "lightconv-dynamicconv", "spectral", "module", 2, "Lightweight and Dynamic Convolutions")
+HEED_MECHANISM(lightconv_dynamicconv, LightConv, "lightconv-dynamicconv", "spectral", "module", 2,
+               "Pay Less Attention with Lightweight and Dynamic Convolutions")

@@ -50,4 +50,4 @@ struct MlpMixer : Mechanism {
 }  // namespace
 }  // namespace heed::mechanism
 
-HEED_MECHANISM(mlp_mixer, MlpMixer, "mlp-mixer", "spectral", "module", 2, "MLP-Mixer")
+HEED_MECHANISM(mlp_mixer, MlpMixer, "mlp-mixer", "spectral", "module", 2, "MLP-Mixer: An all-MLP Architecture for Vision")

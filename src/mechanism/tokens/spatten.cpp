@@ -28,11 +28,13 @@ struct Spatten : Mechanism {
   }
 
   void run(Ops& ops) override {
-    if (num_coming > recent_size) fail("parameter num_coming", "at most recent_size = " + std::to_string(recent_size), std::to_string(num_coming));
+    if (num_coming > recent_size)
+      fail("parameter num_coming", "at most recent_size = " + std::to_string(recent_size), std::to_string(num_coming));
     if (attn.empty()) fail("input attn0", "at least one layer", "none");
     for (std::size_t l = 0; l < attn.size(); ++l) {
       const std::string at = std::to_string(l);
-      if (!attn.count("attn" + at) || !k.count("k" + at) || !v.count("v" + at)) fail("input attn" + at, "attn, k and v of every layer", "a layer that lacks one");
+      if (!attn.count("attn" + at) || !k.count("k" + at) || !v.count("v" + at))
+        fail("input attn" + at, "attn, k and v of every layer", "a layer that lacks one");
       const Tensor total = ops.sum(attn["attn" + at], {0, 2});
       scores["scores" + at] = total;
       const Tensor kept = indices["indices" + at] = choose(ops, ops.no_gradient(total, "choice of tokens"));
