@@ -80,7 +80,8 @@ TEST(Maps, InstructionSetsAgree) {
 TEST(Maps, NotANumberStaysInItsWindows) {
   const Tensor x = random(8, {1, 2, 8, 8}), w = random(9, {2, 1, 3, 3});
   x.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
-  const Ops ops{Context()};
+  const Context context;
+  const Ops ops{context};
   for (const Tensor& y :
        {ops.conv(x, w, {}, {.padding = {1}, .groups = 2}), ops.max_pool(x, {.kernel = {3}, .stride = {1}, .padding = {1}}),
         ops.average_pool(x, {.kernel = {3}, .stride = {1}, .padding = {1}})})
@@ -118,7 +119,8 @@ TEST(Maps, AConvolutionIsTwiceDifferentiable) {
 }
 
 TEST(Maps, BadArgumentsAreNamed) {
-  const Ops ops{Context()};
+  const Context context;
+  const Ops ops{context};
   const Tensor x = random(13, {1, 4, 5, 5}), w = random(14, {4, 4, 3, 3});
   const auto says = [](const std::string& part, const std::function<void()>& call) {
     try {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
+#include <utility>
 
 #include "heed/attend.h"
 #include "heed/dist.h"
@@ -49,7 +50,7 @@ class MpiRing : public schedule::Ring {
     const int code = MPI_Waitall(int(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
     requests_.clear();
     checked(code, "MPI_Waitall");
-    return {std::move(received_)};
+    return {std::exchange(received_, {})};
   }
 
  private:
