@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -95,8 +96,8 @@ class Ops {
   void record(const char* op, std::initializer_list<Tensor*> outs, const std::vector<const Tensor*>& inputs, const Derivative& derivative,
               bool keeps = false) const;
   /// Whether record() would; an op may then keep more.
-  bool wanted(std::initializer_list<const Tensor*> inputs) const;
-  bool wanted(const std::vector<const Tensor*>& inputs) const;
+  bool wanted(std::span<const Tensor* const> inputs) const;
+  bool wanted(std::initializer_list<const Tensor*> inputs) const { return wanted(std::span(inputs.begin(), inputs.size())); }
 
   /// Sums the axes that broadcasting to x's shape stretched.
   Tensor sum_to(const Tensor& x, const Shape& shape) const;
@@ -311,7 +312,7 @@ class Ops {
                 int axis) const;  ///< the largest of the elements up to and with each; of equals the first has the gradient
 
  private:
-  const Context& context_;
+  Context context_;
   bool recording_;
 };
 

@@ -13,7 +13,7 @@ namespace heed::kernel::avx512_bf16 {
 
 struct Dot {
   static constexpr int pair = 2;
-  static void accumulate(V& c, V a, V b) { asm("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b)); }
+  static void step(V& c, V a, V b) { asm("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b)); }
 };
 
 }  // namespace heed::kernel::avx512_bf16

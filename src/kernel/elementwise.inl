@@ -15,7 +15,7 @@ inline V exp_of(V x, V low) {
   const V n = round(mul(x, set1(1.44269504f)));
   const V r = add(fma(n, set1(-1.42860677e-6f), fma(n, set1(-0.693145752f), x)), low);
   const V p = horner(r, 0.5f, 0.16666667f, 0.041666467f, 0.008333361f, 0.001393363f, 0.00019857803f);
-  return scale_by(add(fma(mul(r, r), p, r), set1(1)), n);
+  return scale_far(add(fma(mul(r, r), p, r), set1(1)), n);
 }
 inline V exp_of(V x) { return exp_of(x, zero()); }
 

@@ -8,39 +8,14 @@ namespace heed::kernel {
 namespace {
 namespace avx512 {
 
-using V = __m512;
-using D = __m512d;
-constexpr int width = 16;
+#include "kernel/vector_avx512.inl"
 
-inline V zero() { return _mm512_setzero_ps(); }
-inline V set1(float x) { return _mm512_set1_ps(x); }
-inline __mmask16 first(int n) { return __mmask16((1u << n) - 1); }
-inline V load(const float* p) { return _mm512_loadu_ps(p); }
-inline V load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
-inline V keep_part(V x, int n) { return _mm512_maskz_mov_ps(first(n), x); }
-inline void store(float* p, V x) { _mm512_storeu_ps(p, x); }
-inline void store_part(float* p, V x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
-inline V add(V a, V b) { return _mm512_add_ps(a, b); }
-inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
-inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
-inline V div(V a, V b) { return _mm512_div_ps(a, b); }
-inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
-inline V fms(V a, V b, V c) { return _mm512_fmsub_ps(a, b, c); }
-/// The second where either is NaN.
-inline V max(V a, V b) { return _mm512_max_ps(a, b); }
-inline V min(V a, V b) { return _mm512_min_ps(a, b); }
-inline V abs(V x) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), x); }
-inline V round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+using D = __m512d;
+
 /// x * 2^n, n whole.
-inline V scale_by(V x, V n) { return _mm512_scalef_ps(x, n); }
-/// a < b ? x : y.
-inline V if_less(V a, V b, V x, V y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
+inline V scale_far(V x, V n) { return _mm512_scalef_ps(x, n); }
 /// x where it is NaN, else y.
 inline V keep_nan(V x, V y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), y, x); }
-inline V copy_sign(V magnitude, V sign) {
-  const V bit = _mm512_set1_ps(-0.0f);
-  return _mm512_or_ps(_mm512_andnot_ps(bit, magnitude), _mm512_and_ps(bit, sign));
-}
 inline D low_half(V x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
 inline D high_half(V x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
 inline D plus(D a, D b) { return _mm512_add_pd(a, b); }

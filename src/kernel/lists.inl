@@ -10,12 +10,10 @@ struct F16 {
   std::uint16_t bits;
 };
 
-inline V load(const float* p) { return load_f32(p); }
-inline V load(const Bf16* p) { return load_bf16(&p->bits); }
-inline V load(const F16* p) { return load_f16(&p->bits); }
+inline V load(const Bf16* p) { return from_brain(&p->bits); }
+inline V load(const F16* p) { return from_half(&p->bits); }
 
 /// The first n < width elements, zeros after them; memory behind them is not touched.
-inline V load_part(const float* p, int n) { return load_f32_part(p, n); }
 template <class T>
 inline V load_part(const T* p, int n) {
   T part[width] = {};
@@ -115,8 +113,8 @@ void leaky_dot(const float* a, const float* x, const Picked& rows, const Picked&
     columns(n, [&](std::int64_t d, auto read) {
       const V base = read(x + d), factor = read(a + d);
       for (int i = 0; i < 4; ++i) {
-        V z = plus(base, read(row<T>(rows, at[i]) + d));
-        if (features.rows) z = plus(z, read(row<float>(features, at[i]) + d));
+        V z = add(base, read(row<T>(rows, at[i]) + d));
+        if (features.rows) z = add(z, read(row<float>(features, at[i]) + d));
         sum[i] = fma(factor, leaky_of(z, by), sum[i]);
       }
     });
@@ -133,11 +131,11 @@ void leaky_add(const float* ds, const float* a, const float* x, const Picked& ro
     for (std::int64_t e = 0; e < rows.n; ++e) {
       V g = zero();
       if (ds[e] != 0) {
-        V z = plus(base, read(row<T>(rows, e) + d));
-        if (features.rows) z = plus(z, read(row<float>(features, e) + d));
+        V z = add(base, read(row<T>(rows, e) + d));
+        if (features.rows) z = add(z, read(row<float>(features, e) + d));
         const V s = set1(ds[e]);
         g = mul(mul(s, factor), if_less(zero(), z, one, by));
-        sum_x = plus(sum_x, g);
+        sum_x = add(sum_x, g);
         sum_a = fma(s, leaky_of(z, by), sum_a);
       }
       if (df) read.put(df + e * n + d, g);
@@ -150,7 +148,7 @@ void leaky_add(const float* ds, const float* a, const float* x, const Picked& ro
 void gather(const float* from, std::int64_t stride, const std::int64_t* index, std::int64_t n, bool adding, float* to) {
   for (std::int64_t e = 0; index && e < n; e += width) {
     const V x = n - e >= width ? gather_of(from, stride, index + e) : gather_part(from, stride, index + e, int(n - e));
-    store(to + e, adding ? plus(load(to + e), x) : x);
+    store(to + e, adding ? add(load(to + e), x) : x);
   }
   for (std::int64_t e = 0; !index && e < n; ++e) to[e] = adding ? to[e] + from[e * stride] : from[e * stride];
 }
@@ -162,7 +160,7 @@ void leaky(float* x, std::int64_t n, float slope) {
 
 /// e^x for x <= 0: 2^n times a polynomial of degree 6 for 2^f, |f| <= 1/2 (relative error 2e-9).
 inline V exp_of(V x) {
-  const V y = mul(x, set1(1.44269504088896341f)), least = set1(-126.0f), bounded = max(least, y), n = round(bounded), f = minus(bounded, n);
+  const V y = mul(x, set1(1.44269504088896341f)), least = set1(-126.0f), bounded = max(least, y), n = round(bounded), f = sub(bounded, n);
   V p = set1(1.54614447e-4f);
   p = fma(p, f, set1(1.34004282e-3f));
   p = fma(p, f, set1(9.61805668e-3f));
@@ -181,9 +179,9 @@ void softmax(float* x, std::int64_t n, float* max_to, float* sum_to) {
   const float top = max_lane(most);
   const V reference = set1(top == -infinity ? 0.0f : top);
   for (std::int64_t e = 0; e < end; e += width) {
-    const V y = exp_of(minus(load(x + e), reference));
+    const V y = exp_of(sub(load(x + e), reference));
     store(x + e, y);
-    sum = plus(sum, y);
+    sum = add(sum, y);
   }
   const float total = _mm_cvtss_f32(add_lanes(sum, sum, sum, sum));
   const V inverse = set1(total == 0 ? 0.0f : 1.0f / total);
@@ -196,12 +194,12 @@ void softmax_back(const float* p, float* g, std::int64_t n, float shift) {
   V sum = zero();
   for (std::int64_t e = 0; e < n; e += width) {
     const V x = n - e >= width ? load(p + e) : load_part(p + e, int(n - e));
-    sum = plus(sum, if_zero(x, zero(), mul(x, load(g + e))));
+    sum = add(sum, if_zero(x, zero(), mul(x, load(g + e))));
   }
   const V m = set1(_mm_cvtss_f32(add_lanes(sum, sum, sum, sum)) - shift);
   for (std::int64_t e = 0; e < n; e += width) {
     const V x = load(p + e);
-    store(g + e, if_zero(x, zero(), mul(x, minus(load(g + e), m))));
+    store(g + e, if_zero(x, zero(), mul(x, sub(load(g + e), m))));
   }
 }
 

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <immintrin.h>
-
-#include <cstdint>
-
+#include "kernel/region.h"
 #include "kernel/lists.h"
 
 #pragma GCC push_options
@@ -11,33 +8,8 @@ namespace heed::kernel {
 namespace {
 namespace avx2 {
 
-using V = __m256;
-constexpr int width = 8;
+#include "kernel/vector_avx2.inl"
 
-inline V zero() { return _mm256_setzero_ps(); }
-inline V set1(float x) { return _mm256_set1_ps(x); }
-inline __m256i first(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
-inline V load_f32(const float* p) { return _mm256_loadu_ps(p); }
-inline V load_f32_part(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
-inline V load_f16(const std::uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-inline V load_bf16(const std::uint16_t* p) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
-}
-inline void store(float* p, V x) { _mm256_storeu_ps(p, x); }
-inline void store_part(float* p, V x, int n) { _mm256_maskstore_ps(p, first(n), x); }
-inline V plus(V a, V b) { return _mm256_add_ps(a, b); }
-inline V minus(V a, V b) { return _mm256_sub_ps(a, b); }
-inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
-inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
-/// The second where either is NaN.
-inline V max(V a, V b) { return _mm256_max_ps(a, b); }
-inline V round(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-/// x * 2^n, n whole and small.
-inline V scale_by(V x, V n) {
-  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
-}
-/// a < b ? x : y.
-inline V if_less(V a, V b, V x, V y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 /// x == 0 ? a : b.
 inline V if_zero(V x, V a, V b) { return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, zero(), _CMP_EQ_OQ)); }
 /// The sums of the lanes of four vectors.

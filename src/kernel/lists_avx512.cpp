@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// g++ 12 warns about its own headers.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-
-#include <cstdint>
-
+#include "kernel/region.h"
 #include "kernel/lists.h"
 
 #pragma GCC push_options
@@ -14,33 +8,8 @@ namespace heed::kernel {
 namespace {
 namespace avx512 {
 
-using V = __m512;
-constexpr int width = 16;
+#include "kernel/vector_avx512.inl"
 
-inline V zero() { return _mm512_setzero_ps(); }
-inline V set1(float x) { return _mm512_set1_ps(x); }
-inline __mmask16 first(int n) { return __mmask16((1u << n) - 1); }
-inline V load_f32(const float* p) { return _mm512_loadu_ps(p); }
-inline V load_f32_part(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
-inline V load_f16(const std::uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
-inline V load_bf16(const std::uint16_t* p) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
-}
-inline void store(float* p, V x) { _mm512_storeu_ps(p, x); }
-inline void store_part(float* p, V x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
-inline V plus(V a, V b) { return _mm512_add_ps(a, b); }
-inline V minus(V a, V b) { return _mm512_sub_ps(a, b); }
-inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
-inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
-/// The second where either is NaN.
-inline V max(V a, V b) { return _mm512_max_ps(a, b); }
-inline V round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-/// x * 2^n, n whole and small.
-inline V scale_by(V x, V n) {
-  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23)));
-}
-/// a < b ? x : y.
-inline V if_less(V a, V b, V x, V y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
 /// x == 0 ? a : b.
 inline V if_zero(V x, V a, V b) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, zero(), _CMP_EQ_OQ), b, a); }
 /// The sums of the lanes of four vectors.

@@ -115,7 +115,7 @@ void dots(const float* g, const float* x, const std::int64_t* offset, std::int64
       const int rest = n - i < width ? int(n - i) : width;
       a = fma(load_part(g + i, rest), load_part(from + i, rest), a);
     }
-    total[t] += lanes(plus(a, b));
+    total[t] += lanes(add(a, b));
   }
 }
 
@@ -159,9 +159,9 @@ inline __attribute__((always_inline)) double total_of(std::int64_t n, F term) {
     const std::int64_t end = n - begin < 4096 ? n : begin + 4096;
     V a = zero(), b = zero();
     std::int64_t i = begin;
-    for (; i + 2 * width <= end; i += 2 * width) a = plus(a, term(i, width)), b = plus(b, term(i + width, width));
-    for (; i < end; i += width) a = plus(a, term(i, end - i < width ? int(end - i) : width));
-    total += lanes(plus(a, b));
+    for (; i + 2 * width <= end; i += 2 * width) a = add(a, term(i, width)), b = add(b, term(i + width, width));
+    for (; i < end; i += width) a = add(a, term(i, end - i < width ? int(end - i) : width));
+    total += lanes(add(a, b));
     begin = end;
   }
   return total;
@@ -175,7 +175,7 @@ double sum(const float* x, std::int64_t n) {
 double squares(const float* x, float mean, std::int64_t n) {
   return total_of(
       n, [ x, m = set1(mean) ](std::int64_t i, int rest) __attribute__((always_inline)) {
-        const V off = minus(rest == width ? load(x + i) : load_part(x + i, rest), rest == width ? m : keep_part(m, rest));
+        const V off = sub(rest == width ? load(x + i) : load_part(x + i, rest), rest == width ? m : keep_part(m, rest));
         return mul(off, off);
       });
 }

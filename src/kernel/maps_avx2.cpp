@@ -1,32 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <immintrin.h>
+#include "kernel/region.h"
 
-#include <cstdint>
 #include <type_traits>
 
 #include "kernel/maps.h"
 
 #pragma GCC push_options
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,fma,f16c")
 namespace heed::kernel {
 namespace {
 namespace avx2 {
 
-using V = __m256;
-constexpr int width = 8;
+#include "kernel/vector_avx2.inl"
 
-inline V zero() { return _mm256_setzero_ps(); }
-inline V set1(float x) { return _mm256_set1_ps(x); }
-inline __m256i first(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
-inline V load(const float* p) { return _mm256_loadu_ps(p); }
-inline V load_part(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
-inline V keep_part(V x, int n) { return _mm256_and_ps(x, _mm256_castsi256_ps(first(n))); }
-inline void store(float* p, V x) { _mm256_storeu_ps(p, x); }
-inline void store_part(float* p, V x, int n) { _mm256_maskstore_ps(p, first(n), x); }
-inline V plus(V a, V b) { return _mm256_add_ps(a, b); }
-inline V minus(V a, V b) { return _mm256_sub_ps(a, b); }
-inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
-inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 /// NaN where either is.
 inline V larger(V a, V b) { return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
 inline float lanes(V x) {

@@ -1,35 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// g++ 12 warns about its own headers.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
+#include "kernel/region.h"
 
-#include <cstdint>
 #include <type_traits>
 
 #include "kernel/maps.h"
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,avx2")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,avx2,f16c")
 namespace heed::kernel {
 namespace {
 namespace avx512 {
 
-using V = __m512;
-constexpr int width = 16;
+#include "kernel/vector_avx512.inl"
 
-inline V zero() { return _mm512_setzero_ps(); }
-inline V set1(float x) { return _mm512_set1_ps(x); }
-inline __mmask16 first(int n) { return __mmask16((1u << n) - 1); }
-inline V load(const float* p) { return _mm512_loadu_ps(p); }
-inline V load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
-inline V keep_part(V x, int n) { return _mm512_maskz_mov_ps(first(n), x); }
-inline void store(float* p, V x) { _mm512_storeu_ps(p, x); }
-inline void store_part(float* p, V x, int n) { _mm512_mask_storeu_ps(p, first(n), x); }
-inline V plus(V a, V b) { return _mm512_add_ps(a, b); }
-inline V minus(V a, V b) { return _mm512_sub_ps(a, b); }
-inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
-inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 /// NaN where either is.
 inline V larger(V a, V b) { return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a); }
 inline float lanes(V x) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products over packed panels with the vector operations of the including file: R rows x N vectors in registers, one word of
-// A against N vectors of B a step. `Op` multiplies words: struct { static constexpr int pair; static void accumulate(V& c, V a, V b); }.
+// A against N vectors of B a step. `Op` multiplies words: struct { static constexpr int pair; static void step(V& c, V a, V b); }.
 
 /// N vectors of one row of C.
 template <int N>
@@ -14,7 +14,7 @@ struct Strip<1> {
   }
   template <class Op>
   void step(const float* a, const Strip& b) {
-    Op::accumulate(x0, set1(*a), b.x0);
+    Op::step(x0, set1(*a), b.x0);
   }
   void put(float* c) const { store(c, x0); }
   void add_to(float* c) const { store(c, add(load(c), x0)); }
@@ -33,8 +33,8 @@ struct Strip<2> {
   template <class Op>
   void step(const float* a, const Strip& b) {
     const V w = set1(*a);
-    Op::accumulate(x0, w, b.x0);
-    Op::accumulate(x1, w, b.x1);
+    Op::step(x0, w, b.x0);
+    Op::step(x1, w, b.x1);
   }
   void put(float* c) const {
     store(c, x0);
@@ -70,10 +70,10 @@ struct Strip<4> {
   template <class Op>
   void step(const float* a, const Strip& b) {
     const V w = set1(*a);
-    Op::accumulate(x0, w, b.x0);
-    Op::accumulate(x1, w, b.x1);
-    Op::accumulate(x2, w, b.x2);
-    Op::accumulate(x3, w, b.x3);
+    Op::step(x0, w, b.x0);
+    Op::step(x1, w, b.x1);
+    Op::step(x2, w, b.x2);
+    Op::step(x3, w, b.x3);
   }
   void put(float* c) const {
     store(c, x0);

@@ -74,7 +74,7 @@ inline void pin(V&) {}
 
 struct Fma {
   static constexpr int pair = 1;
-  static void accumulate(V& c, V a, V b) { c = fma(a, b, c); }
+  static void step(V& c, V a, V b) { c = fma(a, b, c); }
 };
 
 /// VDPBF16PS: the odd products first, then the even ones, each fused; denormals are zeros.
@@ -85,7 +85,7 @@ struct Dot {
     const auto bits = std::bit_cast<std::uint32_t>(word);
     return flush(std::bit_cast<float>(odd ? bits & 0xffff0000u : bits << 16));
   }
-  static void accumulate(V& c, V a, V b) {
+  static void step(V& c, V a, V b) {
     for (const bool odd : {true, false})
       c = each([&](int i) { return flush(std::fma(part(a.x[i], odd), part(b.x[i], odd), flush(c.x[i]))); });
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <immintrin.h>
+#include "kernel/region.h"
 
 #include <cstring>
 #include <type_traits>
@@ -10,22 +10,11 @@
 #pragma GCC target("avx2,fma,f16c")
 namespace heed::product::avx2 {
 
-using V = __m256;
+#include "kernel/vector_avx2.inl"
+
 using I = __m256i;
-constexpr int width = 8;
 constexpr int wide_panels = 1, few_panels = 4;   // 6 x 16: 12 accumulators of 16 registers
 constexpr int dot_vectors = 1, few_vectors = 2;  // 6 x 8 sums and 6 x 8 integers
-
-inline V zero() { return _mm256_setzero_ps(); }
-inline V set1(float x) { return _mm256_set1_ps(x); }
-inline V load(const float* p) { return _mm256_loadu_ps(p); }
-inline void store(float* p, V x) { _mm256_storeu_ps(p, x); }
-inline V add(V a, V b) { return _mm256_add_ps(a, b); }
-inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
-/// Keeps a value in a register, as it is.
-inline void pin(V& x) { asm("" : "+x"(x)); }
-inline void accumulate(V& c, V a, V b) { asm("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b)); }
-inline V from_half(const std::uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 
 /// 8 rows x 4 numbers, turned: 128 bits of rows i and i + 4 side by side, then 4 x 4 within the halves.
 inline void turn(const float* p, std::int64_t ld, V* to) {

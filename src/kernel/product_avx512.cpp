@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// g++ 12 warns about its own headers.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
+#include "kernel/region.h"
 
 #include <cstring>
 #include <type_traits>
@@ -13,22 +10,11 @@
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,avx2,f16c")
 namespace heed::product::avx512 {
 
-using V = __m512;
+#include "kernel/vector_avx512.inl"
+
 using I = __m512i;
-constexpr int width = 16;
 constexpr int wide_panels = 4, few_panels = 4;   // 6 x 64: 24 accumulators of 32 registers
 constexpr int dot_vectors = 2, few_vectors = 2;  // 6 x 32 sums and 6 x 32 integers
-
-inline V zero() { return _mm512_setzero_ps(); }
-inline V set1(float x) { return _mm512_set1_ps(x); }
-inline V load(const float* p) { return _mm512_loadu_ps(p); }
-inline void store(float* p, V x) { _mm512_storeu_ps(p, x); }
-inline V add(V a, V b) { return _mm512_add_ps(a, b); }
-inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
-/// Keeps a value in a register, as it is.
-inline void pin(V& x) { asm("" : "+v"(x)); }
-inline void accumulate(V& c, V a, V b) { asm("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b)); }
-inline V from_half(const std::uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 
 /// 16 rows x 4 numbers, turned: 128 bits of rows i, i + 4, i + 8, i + 12 side by side, then 4 x 4 within the quarters.
 inline void turn(const float* p, std::int64_t ld, V* to) {

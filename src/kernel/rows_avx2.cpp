@@ -1,12 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// g++ 12 warns about its own headers.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <immintrin.h>
-
-#include <cstddef>
-#include <cstdint>
-
+#include "kernel/region.h"
 #include "kernel/rows.h"
 
 #pragma GCC push_options

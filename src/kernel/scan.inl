@@ -176,8 +176,8 @@ bool add_small(const float* x, const float* y, float limit, std::int64_t n, floa
   for (std::int64_t i = 0; i < n; i += width) {
     const V sum = add(load(x + i), load(y + i));
     store(to + i, sum);
-    worst = max(magnitude(sum), worst);  // keeps a NaN of `worst`
-    worst = fma(zero(), sum, worst);     // makes one of a NaN or infinity in `sum`
+    worst = max(abs(sum), worst);     // keeps a NaN of `worst`
+    worst = fma(zero(), sum, worst);  // makes one of a NaN or infinity in `sum`
   }
   float lanes[width];
   store(lanes, worst);

@@ -1,37 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX-512 vectors: what the other .inl files need. No includes here: this is inside a namespace and a target region.
+// AVX-512 vectors: what the other .inl files need. No system headers here: this is inside a namespace and a target region.
+#include "kernel/vector_avx512.inl"
 
-using V = __m512;
-constexpr int width = 16;
 constexpr int panel_vectors = panel / width;
 constexpr int wide_panels = 4;  // 6 x 64: 24 accumulators of 32 registers
 constexpr int direct_rows = 4;
 
-inline V zero() { return _mm512_setzero_ps(); }
-inline V set1(float x) { return _mm512_set1_ps(x); }
-inline V load(const float* p) { return _mm512_loadu_ps(p); }
-inline void store(float* p, V x) { _mm512_storeu_ps(p, x); }
-inline V add(V a, V b) { return _mm512_add_ps(a, b); }
-inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
-inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
-inline V div(V a, V b) { return _mm512_div_ps(a, b); }
-inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
-inline V fms(V a, V b, V c) { return _mm512_fmsub_ps(a, b, c); }
-/// The second where either is NaN.
-inline V max(V a, V b) { return _mm512_max_ps(a, b); }
 inline bool any_less(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) != 0; }
 inline V negative_abs(V x) { return _mm512_or_ps(x, _mm512_set1_ps(-0.0f)); }
-/// a < b ? x : y.
-inline V if_less(V a, V b, V x, V y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
-inline V copy_sign(V magnitude, V sign) {
-  const V bit = _mm512_set1_ps(-0.0f);
-  return _mm512_or_ps(_mm512_andnot_ps(bit, magnitude), _mm512_and_ps(bit, sign));
-}
-/// Keeps B in a register and the accumulator in its own.
-inline void pin(V& x) { asm("" : "+v"(x)); }
 struct Fma {
   static constexpr int pair = 1;
-  static void accumulate(V& c, V a, V b) { asm("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b)); }
+  static void step(V& c, V a, V b) { accumulate(c, a, b); }
 };
 
 template <int degree>
@@ -44,10 +23,6 @@ inline V exp2_of(V x) {
   return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ), exp2_series<degree>(f), x);
 }
 
-inline V from_half(const std::uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
-inline V from_brain(const std::uint16_t* p) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
-}
 inline void to_half(std::uint16_t* p, V x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

@@ -150,14 +150,7 @@ std::vector<Tensor> Ops::gradient(const std::function<Tensor(const Ops&, const s
   return result;
 }
 
-bool Ops::wanted(std::initializer_list<const Tensor*> inputs) const {
-  if (!recording_) return false;
-  for (const Tensor* x : inputs)
-    if (x->origin()) return true;
-  return false;
-}
-
-bool Ops::wanted(const std::vector<const Tensor*>& inputs) const {
+bool Ops::wanted(std::span<const Tensor* const> inputs) const {
   if (!recording_) return false;
   for (const Tensor* x : inputs)
     if (x->origin()) return true;
