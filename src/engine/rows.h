@@ -5,6 +5,9 @@
 
 namespace heed::engine {
 
+inline constexpr int lanes = kernel::panel;  ///< of a row's maxima and sums
+inline int up(std::int64_t n, int unit) { return int((n + unit - 1) / unit * unit); }
+
 struct Row {
   std::int64_t h, i;    ///< query head and query
   std::int64_t p;       ///< where the query stands among the keys
@@ -89,7 +92,7 @@ class Rows {
   int first_[tile_groups], last_[tile_groups], end_[tile_groups];  ///< of a group: columns with weights; end: the last one any row sees
   bool even_[tile_groups];                                         ///< all rows see all columns of the range
   Buffer queries_, scores_, out_, scratch_;
-  Buffer max_, tile_max_, sums_;  ///< 16 lanes a row; maxima of scores before `factor`
+  Buffer max_, tile_max_, sums_;  ///< `lanes` a row; maxima of scores before `factor`
 };
 
 }  // namespace heed::engine

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a block of rows does with one tile of keys: scores, the steps and masks between them and the weights, values.
+#include <cmath>
+
+#include "engine/rows.h"
+
+namespace heed::engine {
+
+/// Softcap, bias, ALiBi, masks of the row's cells [from, to) of the tile.
+void Rows::steps(int r, std::int64_t begin, int from, int to) {
+  const AttendOptions& o = call_.options;
+  const kernel::Table& table = *call_.table;
+  const Row& row = row_[r];
+  float* x = scores_.get() + r * score_stride;
+  const std::int64_t n = to - from, first = begin + from;
+  table.scale(x + from, n, call_.scale);
+  if (o.softcap > 0) table.softcap(x + from, n, o.softcap);
+  if (o.bias) {
+    const float* bias = call_.bias.at<float>(b_, row.h, row.i, first);
+    const std::int64_t m = call_.bias.m;
+    if (m == 1) {
+      table.add(x + from, bias, n);
+    } else {
+      for (std::int64_t c = 0; c < n; ++c) x[from + c] += bias[c * m];
+    }
+  }
+  if (o.alibi_slopes) {
+    const float slope = static_cast<const float*>(o.alibi_slopes->data)[row.h * o.alibi_slopes->strides[0]];
+    table.alibi(x + from, n, slope, float(row.p - first));
+  }
+  if (o.mask) {
+    const std::uint8_t* mask = call_.mask.at<std::uint8_t>(b_, row.h, row.i, first);
+    const std::int64_t m = call_.mask.m;
+    if (m == 1) {
+      table.mask(x + from, mask, n);
+    } else {
+      for (std::int64_t c = 0; c < n; ++c)
+        if (!mask[c * m]) x[from + c] = -infinity;
+    }
+  }
+  if (o.dilation > 1)
+    for (std::int64_t c = 0; c < n; ++c)
+      if ((row.p - first - c) % o.dilation != 0) x[from + c] = -infinity;
+}
+
+void Rows::fill_holes(int r, std::int64_t begin, int from, int to) {
+  const BlockMask& blocks = *call_.options.blocks;
+  float* x = scores_.get() + r * score_stride;
+  for (std::int64_t c = from; c < to;) {
+    const std::int64_t block = (begin + c) / blocks.key_block, end = std::min<std::int64_t>((block + 1) * blocks.key_block - begin, to);
+    if (!*call_.keep.at<bool>(b_, row_[r].h, row_[r].i / blocks.query_block, block)) std::fill(x + c, x + end, -infinity);
+    c = end;
+  }
+}
+
+/// Steps, and -inf where a row may not look; maxima of the rows where the product's own do not hold.
+void Rows::mask_scores(std::int64_t tile) {
+  const int group = call_.products->group;
+  for (int r = 0; r < size_; ++r) {
+    const int g = r / group, first = first_[g], last = last_[g];
+    if (first == last || even_[g]) continue;
+    float* x = scores_.get() + r * score_stride;
+    const Columns s = span_[r];
+    const int from = std::clamp(s.first(), first, last), to = std::clamp(s.to, from, last);
+    if (!call_.plain && from < to) steps(r, tile * call_.keys, from, to);
+    if (s.holes && from < to) fill_holes(r, tile * call_.keys, from, to);
+    std::fill(x + first, x + from, -infinity);
+    std::fill(x + to, x + last, -infinity);
+    if (s.head > 0) std::fill(x + s.head, x + s.from, -infinity);
+    call_.table->max_lanes(x + first, last - first, tile_max_.get() + r * lanes);
+  }
+}
+
+/// Scores of a tile, -inf where a row may not look. False: nothing to see here.
+bool Rows::scores(std::int64_t tile, const float* k) {
+  if (!ranges(tile)) return false;
+  std::fill(tile_max_.get(), tile_max_.get() + up(size_, call_.products->group) * lanes, -infinity);
+  call_.products->score(queries_.get(), depth_, k, call_.depth(), scores_.get(), score_stride, size_, first_, last_, tile_max_.get());
+  mask_scores(tile);
+  return true;
+}
+
+/// Online softmax: sums so far are of 2^(s - reference), which rises in steps. Others: the weights themselves.
+void Rows::weigh() {
+  const kernel::Table& table = *call_.table;
+  const kernel::Products& products = *call_.products;
+  for (int r = 0; r < size_; ++r) {
+    const int first = first_of(r), n = last_of(r) - first;
+    if (n == 0) continue;
+    float *row = scores_.get() + r * score_stride, *x = row + first, *to = row + first / products.pair;
+    if (!call_.softmax) {
+      if (call_.options.weighting == Weighting::sigmoid) {
+        table.sigmoid(x, n);
+      } else {
+        table.relu(x, n, 1.0f / float(call_.key_lengths[std::size_t(b_)]));
+      }
+      products.narrow(x, n, to);
+      continue;
+    }
+    const float before = reference_[r], now = table.raise(max_.get() + r * lanes, tile_max_.get() + r * lanes, call_.factor, before);
+    const float reference = now == -infinity ? 0.0f : now;
+    if (now != before) {
+      if (before != -infinity) {
+        const float factor = std::exp2(before - reference);
+        table.scale(sums_.get() + r * lanes, lanes, factor);
+        table.scale(out_.get() + r * width_, width_, factor);
+      }
+      reference_[r] = now;
+    }
+    products.exp2_sum(x, n, call_.factor, reference, sums_.get() + r * lanes, to);
+  }
+}
+
+float Rows::weight_at(int r, int column) const {
+  const float* row = scores_.get() + r * score_stride;
+  if (call_.products->pair == 1) return row[column];
+  std::uint32_t word;
+  std::memcpy(&word, row + column / 2, sizeof word);
+  word = column % 2 ? word & 0xffff0000u : word << 16;
+  float x;
+  std::memcpy(&x, &word, sizeof x);
+  return x;
+}
+
+/// Values that are not finite were packed as zeros: rows that give them any weight get them here.
+void Rows::repair(std::int64_t tile, std::int64_t g) {
+  const auto& s = call_.v.strides;
+  const std::int64_t begin = tile * call_.keys, count = std::min(call_.keys, call_.key_lengths[std::size_t(b_)] - begin);
+  std::vector<float> value(std::size_t(call_.E));
+  for (int j = 0; j < count; ++j) {
+    read_row(*call_.table, call_.v, b_ * s[0] + (begin + j) * s[1] + g * s[2], s[3], call_.E, value.data());
+    for (std::int64_t e = 0; e < call_.E; ++e) {
+      if (std::isfinite(value[std::size_t(e)])) continue;
+      for (int r = 0; r < size_; ++r)
+        if (j >= first_of(r) && j < last_of(r) && weight_at(r, j) != 0)
+          out_.get()[r * width_ + e] += weight_at(r, j) * value[std::size_t(e)];
+    }
+  }
+}
+
+void Rows::visit(std::int64_t tile, const float* k, const float* v, bool finite) {
+  if (!scores(tile, k)) return;
+  weigh();
+  call_.products->value(scores_.get(), score_stride, v, call_.value_panel_words(), out_.get(), width_, size_, int(call_.value_panels()),
+                        first_, end_);
+  if (!finite) repair(tile, row_[0].h / call_.share);
+}
+
+void Rows::visit_direct(std::int64_t tile, std::int64_t g) {
+  if (!ranges(tile)) return;
+  const auto place = [&](const View& view) {
+    return static_cast<const char*>(view.data) +
+           (b_ * view.strides[0] + tile * call_.keys * view.strides[1] + g * view.strides[2]) * std::int64_t(size_of(view.dtype));
+  };
+  const auto stored = call_.k.dtype == DType::f32    ? kernel::Stored::f32
+                      : call_.k.dtype == DType::bf16 ? kernel::Stored::bf16
+                                                     : kernel::Stored::f16;
+  const std::int64_t count = std::min(call_.keys, call_.key_lengths[std::size_t(b_)] - tile * call_.keys);
+  int first = int(call_.keys), last = 0;  // of all rows
+  for (int g6 = 0; g6 * call_.products->group < size_; ++g6)
+    if (first_[g6] < last_[g6]) first = std::min(first, first_[g6]), last = std::max(last, int(std::min<std::int64_t>(end_[g6], count)));
+  for (auto& even : even_) even = false;
+  const std::int64_t size = std::int64_t(size_of(call_.k.dtype)), n = last - first;
+  call_.table->direct_score(queries_.get(), depth_, place(call_.k) + first * call_.k.strides[1] * size, stored, call_.k.strides[1], call_.D,
+                            n, scores_.get() + first, score_stride, size_);
+  mask_scores(tile);
+  weigh();
+  for (int r = 0; r < size_; ++r) {  // columns of the other rows weigh nothing
+    float* x = scores_.get() + r * score_stride;
+    std::fill(x + first, x + std::max(first, std::min(first_of(r), last)), 0.0f);
+    std::fill(x + std::max(first, last_of(r)), x + std::max(last, last_of(r)), 0.0f);
+  }
+  const std::vector<float> before(out_.get(), out_.get() + size_ * width_);
+  const char* v = place(call_.v) + first * call_.v.strides[1] * size;
+  call_.table->direct_value(scores_.get() + first, score_stride, v, stored, call_.v.strides[1], call_.E, n, out_.get(), width_, size_);
+  if (call_.table->finite(out_.get(), size_ * width_)) return;
+  std::copy(before.begin(), before.end(), out_.get());  // a weight of 0 must not meet NaN or infinity
+  for (int r = 0; r < size_; ++r)
+    for (std::int64_t j = 0; j < n; ++j)
+      if (scores_.get()[r * score_stride + first + j] != 0)
+        call_.table->direct_value(scores_.get() + r * score_stride + first + j, score_stride, v + j * call_.v.strides[1] * size, stored,
+                                  call_.v.strides[1], call_.E, 1, out_.get() + r * width_, width_, 1);
+}
+
+bool Rows::weights(std::int64_t tile, const float* k, const float* totals) {
+  if (!scores(tile, k)) return false;
+  for (int r = 0; r < size_; ++r) {
+    float* x = scores_.get() + r * score_stride + first_of(r);
+    const std::int64_t n = last_of(r) - first_of(r);
+    if (n == 0) continue;
+    if (call_.softmax) {
+      float unused[lanes] = {};
+      call_.table->strict->exp2_sum(x, n, call_.factor, totals[2 * r], unused, x);
+      call_.table->scale(x, n, totals[2 * r + 1]);
+    } else if (call_.options.weighting == Weighting::sigmoid) {
+      call_.table->sigmoid(x, n);
+    } else {
+      call_.table->relu(x, n, 1.0f / float(call_.key_lengths[std::size_t(b_)]));
+    }
+  }
+  return true;
+}
+
+void Rows::product(const float* a, std::int64_t lda, const float* panels, std::int64_t depth, float* to) {
+  call_.products->score(a, lda, panels, depth, to, score_stride, size_, first_, last_, tile_max_.get());
+}
+
+void Rows::capped(const float* k, float* to) {
+  product(queries_.get(), depth_, k, call_.depth(), to);
+  for (int r = 0; r < size_; ++r) {
+    float* x = to + r * score_stride + first_of(r);
+    call_.table->scale(x, last_of(r) - first_of(r), call_.scale);
+    call_.table->softcap(x, last_of(r) - first_of(r), call_.options.softcap);
+  }
+}
+
+}  // namespace heed::engine
