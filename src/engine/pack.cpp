@@ -34,15 +34,15 @@ void clean(float* x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i)
     if (!std::isfinite(x[i])) x[i] = 0;
 }
-/// Four at a time: an exponent of ones carries into the top bit of its lane. n is a multiple of 16.
+/// Whether no exponent is all ones: such a one carries into the top bit. n is a multiple of 16.
 bool finite(const Half* x, std::int64_t n) {
-  std::uint64_t all = 0;
-  for (std::int64_t i = 0; i < n; i += 4) {
-    std::uint64_t four;
-    std::memcpy(&four, x + i, sizeof four);
-    all |= (four & 0x7f807f807f807f80u) + 0x0080008000800080u;
-  }
-  return (all & 0x8000800080008000u) == 0;
+  constexpr int lanes = 16;
+  Half all[lanes] = {};
+  for (std::int64_t i = 0; i < n; i += lanes)
+    for (int j = 0; j < lanes; ++j) all[j] |= Half((x[i + j] & 0x7f80) + 0x0080);
+  Half any = 0;
+  for (const Half bits : all) any |= bits;
+  return (any & 0x8000) == 0;
 }
 void clean(Half* x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i)
@@ -51,67 +51,54 @@ void clean(Half* x, std::int64_t n) {
 
 bool pack_values(const Call& call, std::int64_t first, std::int64_t count, float* v, float* scratch) {
   const auto& s = call.v.strides;
-  const std::int64_t width = call.value_width();
-  bool finite = true;
-  std::memset(scratch, 0, std::size_t(width) * sizeof(float));
+  const std::int64_t width = call.value_width(), n = call.value_tile_words();
   const bool in_place = call.v.dtype == DType::f32 && s[3] == 1 && call.E == width;
+  std::memset(scratch, 0, std::size_t(width) * sizeof(float));
   for (std::int64_t j = 0; j < call.keys; ++j) {
     const float* row = scratch;
-    if (j < count) {
-      const std::int64_t offset = first + j * s[1];
-      if (in_place)
-        row = static_cast<const float*>(call.v.data) + offset;
-      else
-        read_row(*call.table, call.v, offset, s[3], call.E, scratch);
-      if (!call.table->finite(row, width)) {
-        finite = false;
-        if (in_place) std::memcpy(scratch, row, std::size_t(width) * sizeof(float));
-        clean(scratch, width);
-        row = scratch;
-      }
-    } else if (j == count) {
+    const std::int64_t offset = first + j * s[1];
+    if (j < count && in_place)
+      row = static_cast<const float*>(call.v.data) + offset;
+    else if (j < count)
+      read_row(*call.table, call.v, offset, s[3], call.E, scratch);
+    else if (j == count)
       std::memset(scratch, 0, std::size_t(width) * sizeof(float));
-    }
     float* to = v + j * kernel::panel;
     for (std::int64_t e = 0; e < width; e += kernel::panel, to += call.value_panel_words())
       std::memcpy(to, row + e, kernel::panel * sizeof(float));
   }
-  return finite;
+  if (call.table->finite(v, n)) return true;
+  clean(v, n);
+  return false;
 }
 
 /// Two keys a word.
 bool pack_value_pairs(const Call& call, std::int64_t first, std::int64_t count, float* v, float* scratch) {
   const auto& s = call.v.strides;
-  const std::int64_t width = call.value_width();
-  Half* two = reinterpret_cast<Half*>(scratch);
-  bool all_finite = true;
-  std::memset(two, 0, std::size_t(2 * width) * sizeof(Half));
+  const std::int64_t width = call.value_width(), n = 2 * call.value_tile_words();
+  Half *two = reinterpret_cast<Half*>(scratch), *packed = reinterpret_cast<Half*>(v);
   const bool in_place = call.v.dtype == DType::bf16 && s[3] == 1 && call.E == width;
+  std::memset(two, 0, std::size_t(2 * width) * sizeof(Half));
   for (std::int64_t j = 0; j < call.keys; j += 2) {
     const Half* rows[2];
     for (const std::int64_t i : {0, 1}) {
       Half* row = two + i * width;
       rows[i] = row;
-      if (j + i >= count) {
-        std::memset(row, 0, std::size_t(width) * sizeof(Half));
-        continue;
-      }
       const std::int64_t offset = first + (j + i) * s[1];
-      if (in_place)
+      if (j + i >= count)
+        std::memset(row, 0, std::size_t(width) * sizeof(Half));
+      else if (in_place)
         rows[i] = static_cast<const Half*>(call.v.data) + offset;
       else
         read_pairs(*call.table, call.v, offset, s[3], call.E, row);
-      if (finite(rows[i], width)) continue;
-      all_finite = false;
-      if (in_place) std::memcpy(row, rows[i], std::size_t(width) * sizeof(Half));
-      clean(row, width);
-      rows[i] = row;
     }
     float* to = v + j / 2 * kernel::panel;
     for (std::int64_t e = 0; e < width; e += kernel::panel, to += call.value_panel_words())
       call.table->interleave(rows[0] + e, rows[1] + e, kernel::panel, to);
   }
-  return all_finite;
+  if (finite(packed, n)) return true;
+  clean(packed, n);
+  return false;
 }
 
 }  // namespace

@@ -6,9 +6,9 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <new>
 #include <vector>
 
+#include "base/pool.h"
 #include "heed/attend.h"
 #include "kernel/table.h"
 
@@ -20,20 +20,16 @@ inline constexpr int tile_rows = 192, tile_keys = 256, score_stride = tile_keys 
 inline constexpr int tile_groups = tile_rows / 6;
 inline constexpr int direct_rows = 32;  ///< that read one key head; more pay for packing
 
-/// Floats on a cache line's boundary, not initialised.
+/// Floats on a cache line's boundary, not initialised; memory that an earlier call gave back where there is some.
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(std::int64_t count)
-      : data_(static_cast<float*>(::operator new(std::size_t(count > 0 ? count : 1) * sizeof(float), std::align_val_t(64)))) {}
-  float* get() const { return data_.get(); }
+  explicit Buffer(std::int64_t count) : data_(base::allocate(std::size_t(count > 0 ? count : 1) * sizeof(float))) {}
+  float* get() const { return static_cast<float*>(data_.get()); }
   explicit operator bool() const { return data_ != nullptr; }
 
  private:
-  struct Free {
-    void operator()(float* p) const { ::operator delete(p, std::align_val_t(64)); }
-  };
-  std::unique_ptr<float, Free> data_;
+  std::shared_ptr<void> data_;
 };
 
 /// A view broadcast to (B, H, N, M): strides of 0 where it is stretched.

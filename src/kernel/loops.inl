@@ -150,8 +150,15 @@ void softcap_back(const float* x, float* g, std::int64_t n, float cap) {
 
 /// 0 * x is NaN for what is not finite.
 bool finite(const float* x, std::int64_t n) {
-  V sum = zero();
-  for (std::int64_t i = 0; i < n; i += width) sum = fma(zero(), load(x + i), sum);
+  constexpr int chains = panel / width > 2 ? panel / width : 2;
+  V part[chains];
+  for (V& sum : part) sum = zero();
+  std::int64_t i = 0;
+  for (; i + chains * width <= n; i += chains * width)
+    for (int j = 0; j < chains; ++j) part[j] = fma(zero(), load(x + i + j * width), part[j]);
+  for (; i < n; i += width) part[0] = fma(zero(), load(x + i), part[0]);
+  V sum = part[0];
+  for (int j = 1; j < chains; ++j) sum = add(sum, part[j]);
   float lanes[width], total = 0;
   store(lanes, sum);
   for (float y : lanes) total += y;
