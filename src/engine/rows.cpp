@@ -26,8 +26,9 @@ Rows::Rows(const Call& call)
 void Rows::begin(std::int64_t b) {
   b_ = b;
   size_ = 0;
-  lo_ = std::numeric_limits<std::int64_t>::max();
-  hi_ = head_ = 0;
+  lo_ = all_hi_ = std::numeric_limits<std::int64_t>::max();
+  hi_ = head_ = all_lo_ = 0;
+  whole_ = false;
 }
 
 void Rows::add(std::int64_t h, std::int64_t i) {
@@ -42,6 +43,7 @@ void Rows::add(std::int64_t h, std::int64_t i) {
   if (row.hi <= row.lo) row.lo = 0, row.hi = row.head;
   if (row.head >= row.lo) row.lo = row.head = 0;
   if (row.lo < row.hi) lo_ = std::min(lo_, row.lo), hi_ = std::max(hi_, row.hi);
+  all_lo_ = std::max(all_lo_, row.lo), all_hi_ = std::min(all_hi_, row.hi);
   head_ = std::max(head_, row.head);
   row_[size_++] = row;
 }
@@ -99,10 +101,21 @@ Columns Rows::span(const Row& row, std::int64_t tile) const {
 /// Which columns each group of rows works on. False: none.
 bool Rows::ranges(std::int64_t tile) {
   const int group = call_.products->group, unit = call_.unit(), grain = call_.products->pair * call_.products->step;
+  const int groups = (size_ + group - 1) / group, keys = int(call_.keys);
+  if (!call_.options.blocks && head_ == 0 && all_lo_ <= tile * keys && (tile + 1) * keys <= all_hi_) {  // most tiles
+    if (whole_) return true;
+    std::fill(span_, span_ + size_, Columns{0, 0, keys});
+    std::fill(first_, first_ + groups, 0);
+    std::fill(last_, last_ + groups, keys);
+    std::fill(end_, end_ + groups, keys);
+    std::fill(even_, even_ + groups, call_.plain);
+    return whole_ = true;
+  }
+  whole_ = false;
   bool any = false;
-  for (int g = 0; g * group < size_; ++g) {
+  for (int g = 0; g < groups; ++g) {
     const int begin = g * group, end = std::min(size_, begin + group);
-    int first = int(call_.keys), last = 0;
+    int first = keys, last = 0;
     for (int r = begin; r < end; ++r) {
       const Columns s = span_[r] = span(row_[r], tile);
       if (s.first() < s.to) first = std::min(first, s.first()), last = std::max(last, s.to);

@@ -84,7 +84,9 @@ class Rows {
 
   const Call& call_;
   std::int64_t b_ = 0, width_, depth_, capacity_;
-  std::int64_t lo_ = 0, hi_ = 0, head_ = 0;  ///< of all rows
+  std::int64_t lo_ = 0, hi_ = 0, head_ = 0;  ///< of all rows: the least, the largest
+  std::int64_t all_lo_ = 0, all_hi_ = 0;     ///< keys [all_lo, all_hi) are seen by every row
+  bool whole_ = false;                       ///< what ranges() wrote says that all rows see all of a tile
   int size_ = 0;
   Row row_[tile_rows];
   Columns span_[tile_rows];

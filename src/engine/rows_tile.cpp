@@ -160,6 +160,7 @@ void Rows::visit_direct(std::int64_t tile, std::int64_t g) {
   for (int g6 = 0; g6 * call_.products->group < size_; ++g6)
     if (first_[g6] < last_[g6]) first = std::min(first, first_[g6]), last = std::max(last, int(std::min<std::int64_t>(end_[g6], count)));
   for (auto& even : even_) even = false;
+  whole_ = false;
   const std::int64_t size = std::int64_t(size_of(call_.k.dtype)), n = last - first;
   call_.table->direct_score(queries_.get(), depth_, place(call_.k) + first * call_.k.strides[1] * size, stored, call_.k.strides[1], call_.D,
                             n, scores_.get() + first, score_stride, size_);
