@@ -135,7 +135,7 @@ class Worker {
     }
     for (std::int64_t j = begin_; j < std::min(begin_ + c_.keys, c_.M); ++j) {
       const auto put = [&](const std::optional<View>& to, const float* from, std::int64_t n) {
-        if (to) write_row(*to, b * to->strides[0] + j * to->strides[1] + g * to->strides[2], to->strides[3], n, from);
+        if (to) write_row(*c_.table, *to, b * to->strides[0] + j * to->strides[1] + g * to->strides[2], to->strides[3], n, from);
       };
       float* dk = dk_.get() + (j - begin_) * D_;
       c_.table->scale(dk, D_, c_.scale);
@@ -285,7 +285,7 @@ void write_queries(Job& job) {
       float* sum = job.dq.get() + job.row(b, h, i) * D;
       for (std::int64_t strip = 1; strip < job.strips; ++strip) c.table->add(sum, sum + strip * all * D, D);
       c.table->scale(sum, D, c.scale);
-      write_row(to, b * to.strides[0] + i * to.strides[1] + h * to.strides[2], to.strides[3], c.D, sum);
+      write_row(*c.table, to, b * to.strides[0] + i * to.strides[1] + h * to.strides[2], to.strides[3], c.D, sum);
     }
   });
 }
@@ -300,7 +300,7 @@ void write_bias(Job& job) {
   for (std::int64_t at = 0; at < outer; ++at) {
     std::int64_t offset = 0, left = at;
     for (int a = to.rank() - 2; a >= 0; --a) offset += left % to.extent(a) * to.stride(a), left /= to.extent(a);
-    write_row(to, offset, to.rank() > 0 ? to.stride(-1) : 1, width, job.dbias.get() + at * width);
+    write_row(*job.call.table, to, offset, to.rank() > 0 ? to.stride(-1) : 1, width, job.dbias.get() + at * width);
   }
 }
 
@@ -310,7 +310,7 @@ void write_heads(Job& job) {
     float slope = 0, sink = 0;
     if (job.to.alibi_slopes) {
       for (std::int64_t at = 0; at < job.strips * c.B; ++at) slope += job.dalibi.get()[at * c.H + h];
-      write_row(*job.to.alibi_slopes, h * job.to.alibi_slopes->strides[0], 1, 1, &slope);
+      write_row(*c.table, *job.to.alibi_slopes, h * job.to.alibi_slopes->strides[0], 1, 1, &slope);
     }
     if (!job.to.sink) continue;
     const auto& s = job.lse.strides;
@@ -319,7 +319,7 @@ void write_heads(Job& job) {
         const float lse = static_cast<const float*>(job.lse.data)[b * s[0] + h * s[1] + i * s[2]];
         sink -= std::exp(c.sink(h) - lse) * job.delta.get()[job.row(b, h, i)];
       }
-    write_row(*job.to.sink, h * job.to.sink->strides[0], 1, 1, &sink);
+    write_row(*c.table, *job.to.sink, h * job.to.sink->strides[0], 1, 1, &sink);
   }
 }
 

@@ -29,7 +29,8 @@ void clear(const View& view) {
   const std::int64_t width = view.rank() == 3 ? view.extent(2) : 1, step = view.rank() == 3 ? view.stride(2) : 1;
   const std::vector<float> zeros(std::size_t(width), 0.0f);
   for (std::int64_t i = 0; i < view.extent(0); ++i)
-    for (std::int64_t h = 0; h < view.extent(1); ++h) write_row(view, i * view.stride(0) + h * view.stride(1), step, width, zeros.data());
+    for (std::int64_t h = 0; h < view.extent(1); ++h)
+      write_row(kernel::plain_table, view, i * view.stride(0) + h * view.stride(1), step, width, zeros.data());
 }
 
 void list_scores(const ListCall& c, std::int64_t h, std::int64_t i, ListScratch& scratch) {
@@ -114,7 +115,7 @@ void attend_lists(const ListInputs& inputs, const Lists& lists, const ListOutput
         const View& out = *outputs.out;
         std::memset(row, 0, std::size_t(c.W) * sizeof(float));
         c.loops->rows(c.v.dtype).add(s, c.lists.keys(c.v, c.group(h), span), c.W, row);
-        write_row(out, i * out.stride(0) + h * out.stride(1), out.stride(2), c.W, row);
+        write_row(kernel::table_of(c.context.isa), out, i * out.stride(0) + h * out.stride(1), out.stride(2), c.W, row);
       }
     }
   });

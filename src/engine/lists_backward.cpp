@@ -53,12 +53,14 @@ struct Backward {
     for (std::int64_t e = 0; e < n; ++e) {
       if (to.v) *slot(p, h, span.begin + e) = scratch.scores.get()[e];
       if (needs_keys()) *slot(ds, h, span.begin + e) = g[e];
-      if (to.bias) write_row(*to.bias, c.lists.edge_of(span.begin + e) * to.bias->stride(0) + column * to.bias->stride(1), 1, 1, g + e);
+      if (to.bias)
+        write_row(kernel::table_of(c.context.isa), *to.bias,
+                  c.lists.edge_of(span.begin + e) * to.bias->stride(0) + column * to.bias->stride(1), 1, 1, g + e);
     }
     if (to.target) {
       float sum = 0;
       for (std::int64_t e = 0; e < n; ++e) sum += g[e];
-      write_row(*to.target, i * to.target->stride(0) + h * to.target->stride(1), 1, 1, &sum);
+      write_row(kernel::table_of(c.context.isa), *to.target, i * to.target->stride(0) + h * to.target->stride(1), 1, 1, &sum);
     }
     if (!to.q && !to.features && !to.att) return;
     const kernel::Picked keys = c.lists.keys(c.k, group, span), features = c.lists.edges(c.features, column, span);
@@ -76,10 +78,11 @@ struct Backward {
       for (std::int64_t e = 0; df && e < n; ++e)
         for (std::int64_t d = 0; d < c.D; ++d) df[e * c.D + d] = g[e] * q[d];
     }
-    if (to.q) write_row(*to.q, i * to.q->stride(0) + h * to.q->stride(1), to.q->stride(2), c.D, row);
+    if (to.q) write_row(kernel::table_of(c.context.isa), *to.q, i * to.q->stride(0) + h * to.q->stride(1), to.q->stride(2), c.D, row);
     for (std::int64_t e = 0; df && e < n; ++e)
-      write_row(*to.features, c.lists.edge_of(span.begin + e) * to.features->stride(0) + column * to.features->stride(1),
-                to.features->stride(2), c.D, df + e * c.D);
+      write_row(kernel::table_of(c.context.isa), *to.features,
+                c.lists.edge_of(span.begin + e) * to.features->stride(0) + column * to.features->stride(1), to.features->stride(2), c.D,
+                df + e * c.D);
   }
 
   /// Factors of a transposed list out of a per-edge buffer.
@@ -126,7 +129,7 @@ struct Backward {
           else
             loops.add(w, lists.keys(c.q, h, span), c.D, row);
         }
-        write_row(*to.k, j * to.k->stride(0) + g * to.k->stride(1), to.k->stride(2), c.D, row);
+        write_row(kernel::table_of(c.context.isa), *to.k, j * to.k->stride(0) + g * to.k->stride(1), to.k->stride(2), c.D, row);
       }
       if (to.v) {
         std::memset(row, 0, std::size_t(c.W) * sizeof(float));
@@ -134,7 +137,7 @@ struct Backward {
           const Csr::Span span = lists.of(h, j);
           c.loops->rows(d_out.dtype).add(factors(p, lists, h, span, 1, scratch), lists.keys(d_out, h, span), c.W, row);
         }
-        write_row(*to.v, j * to.v->stride(0) + g * to.v->stride(1), to.v->stride(2), c.W, row);
+        write_row(kernel::table_of(c.context.isa), *to.v, j * to.v->stride(0) + g * to.v->stride(1), to.v->stride(2), c.W, row);
       }
     }
     for (std::int64_t h = 0; to.source && h < c.H; ++h) {
@@ -142,7 +145,7 @@ struct Backward {
       const float* w = factors(ds, lists, h, span, 1, scratch);
       float sum = 0;
       for (std::int64_t e = 0; e < span.size; ++e) sum += w[e];
-      write_row(*to.source, j * to.source->stride(0) + h * to.source->stride(1), 1, 1, &sum);
+      write_row(kernel::table_of(c.context.isa), *to.source, j * to.source->stride(0) + h * to.source->stride(1), 1, 1, &sum);
     }
   }
 };
@@ -228,7 +231,8 @@ void attend_lists_backward(const ListInputs& inputs, const Lists& lists, const L
     for (std::int64_t r = 0; r < queries.count(); ++r)
       for (std::int64_t d = 0; d < att; ++d) sum[std::size_t(d)] += b.d_att.get()[r * att + d];
     const View& to = *gradients.att;
-    for (std::int64_t h = 0; h < c.H; ++h) write_row(to, h * to.stride(0), to.stride(1), c.D, sum.data() + h * c.D);
+    for (std::int64_t h = 0; h < c.H; ++h)
+      write_row(kernel::table_of(c.context.isa), to, h * to.stride(0), to.stride(1), c.D, sum.data() + h * c.D);
   }
   if (!b.needs_keys()) return;
   Ranges(keys).run(context.threads, [&](std::int64_t, std::int64_t first, std::int64_t last, int worker) {

@@ -119,7 +119,7 @@ void read_row(const kernel::Table& table, const View& view, std::int64_t offset,
   for (std::int64_t i = 0; i < n; ++i) to[i] = half ? base::from_f16(from[i * stride]) : base::from_bf16(from[i * stride]);
 }
 
-void write_row(const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from) {
+void write_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from) {
   if (view.dtype == DType::f32) {
     float* to = static_cast<float*>(view.data) + offset;
     if (stride == 1) {
@@ -131,7 +131,7 @@ void write_row(const View& view, std::int64_t offset, std::int64_t stride, std::
   }
   Half* to = static_cast<Half*>(view.data) + offset;
   const bool half = view.dtype == DType::f16;
-  if (stride == 1) return (half ? kernel::avx2_table.narrow_f16 : kernel::avx2_table.narrow_bf16)(from, n, to);
+  if (stride == 1) return (half ? table.narrow_f16 : table.narrow_bf16)(from, n, to);
   for (std::int64_t i = 0; i < n; ++i) to[i * stride] = half ? base::to_f16(from[i]) : base::to_bf16(from[i]);
 }
 

@@ -102,7 +102,8 @@ Columns Rows::span(const Row& row, std::int64_t tile) const {
 bool Rows::ranges(std::int64_t tile) {
   const int group = call_.products->group, unit = call_.unit(), grain = call_.products->pair * call_.products->step;
   const int groups = (size_ + group - 1) / group, keys = int(call_.keys);
-  if (!call_.options.blocks && head_ == 0 && all_lo_ <= tile * keys && (tile + 1) * keys <= all_hi_) {  // most tiles
+  const bool simple = !call_.options.blocks && head_ == 0;
+  if (simple && all_lo_ <= tile * keys && (tile + 1) * keys <= all_hi_) {  // most tiles
     if (whole_) return true;
     std::fill(span_, span_ + size_, Columns{0, 0, keys});
     std::fill(first_, first_ + groups, 0);
@@ -112,12 +113,16 @@ bool Rows::ranges(std::int64_t tile) {
     return whole_ = true;
   }
   whole_ = false;
+  const auto clip = [&](const Row& row) {
+    const std::int64_t from = std::max<std::int64_t>(row.lo - tile * keys, 0), to = std::min<std::int64_t>(row.hi - tile * keys, keys);
+    return from < to ? Columns{0, int(from), int(to)} : Columns{0, 0, 0};
+  };
   bool any = false;
   for (int g = 0; g < groups; ++g) {
     const int begin = g * group, end = std::min(size_, begin + group);
     int first = keys, last = 0;
     for (int r = begin; r < end; ++r) {
-      const Columns s = span_[r] = span(row_[r], tile);
+      const Columns s = span_[r] = simple ? clip(row_[r]) : span(row_[r], tile);
       if (s.first() < s.to) first = std::min(first, s.first()), last = std::max(last, s.to);
     }
     first_[g] = first < last ? first / unit * unit : 0;
@@ -133,7 +138,9 @@ bool Rows::ranges(std::int64_t tile) {
 
 float Rows::sum_of(int r) const {
   float sum = 0;
-  for (int j = 0; j < lanes; ++j) sum += sums_.get()[r * lanes + j];
+  float pair[lanes / 2];  // a shorter chain
+  for (int j = 0; j < lanes / 2; ++j) pair[j] = sums_.get()[r * lanes + j] + sums_.get()[r * lanes + lanes / 2 + j];
+  for (const float x : pair) sum += x;
   return sum;
 }
 
@@ -177,7 +184,7 @@ void Rows::finish(float* totals) {
       call_.table->scale(out, width_, factor * inverse);
     }
     const auto& s = call_.out.strides;
-    write_row(call_.out, b_ * s[0] + row.i * s[1] + row.h * s[2], s[3], call_.E, out);
+    write_row(*call_.table, call_.out, b_ * s[0] + row.i * s[1] + row.h * s[2], s[3], call_.E, out);
     const auto place = [&](const View& view) {
       return static_cast<float*>(view.data) + b_ * view.strides[0] + row.h * view.strides[1] + row.i * view.strides[2];
     };

@@ -74,7 +74,6 @@ void Rows::mask_scores(std::int64_t tile) {
 /// Scores of a tile, -inf where a row may not look. False: nothing to see here.
 bool Rows::scores(std::int64_t tile, const float* k) {
   if (!ranges(tile)) return false;
-  std::fill(tile_max_.get(), tile_max_.get() + up(size_, call_.products->group) * lanes, -infinity);
   call_.products->score(queries_.get(), depth_, k, call_.depth(), scores_.get(), score_stride, size_, first_, last_, tile_max_.get());
   mask_scores(tile);
   return true;

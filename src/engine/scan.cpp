@@ -154,7 +154,7 @@ class Forward {
     if (out.dtype == DType::f32 && out.strides[3] == 1)
       std::memcpy(static_cast<float*>(out.data) + to, o, std::size_t(walk_.columns) * sizeof(float));
     else
-      write_row(out, to, out.strides[3], walk_.columns, o);
+      write_row(*call_.table, out, to, out.strides[3], walk_.columns, o);
     if (sum) *sum = o[walk_.columns];
   }
 
@@ -193,7 +193,7 @@ void scan(const View& q, const View& k, const View& v, const View& out, const Sc
     scan(q, k, v, whole, options, extras, context);
     for (std::int64_t i = 0; i < call.B * call.N * call.H; ++i) {
       const std::int64_t h = i % call.H, t = i / call.H % call.N, b = i / call.H / call.N;
-      write_row(out, at(out, b, t, h), out.strides[3], call.E, whole.data<float>() + i * call.E);
+      write_row(*call.table, out, at(out, b, t, h), out.strides[3], call.E, whole.data<float>() + i * call.E);
     }
     return;
   }

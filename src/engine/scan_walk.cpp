@@ -204,7 +204,7 @@ void write_state(const Walk& walk, const std::optional<View>& state, const std::
     const float* row = from + d * walk.width;
     if (state) {
       const auto& s = state->strides;
-      write_row(*state, at(*state, walk.b, walk.h, d) + walk.first * s[3], s[3], walk.columns, row);
+      write_row(*walk.call.table, *state, at(*state, walk.b, walk.h, d) + walk.first * s[3], s[3], walk.columns, row);
     }
     if (walk.sum && sum) static_cast<float*>(sum->data)[at(*sum, walk.b, walk.h, d)] = row[walk.columns];
   }

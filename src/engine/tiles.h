@@ -86,7 +86,7 @@ Call check(const View& q, const View& k, const View& v, const View* out, const A
 
 /// n elements of stride `stride` at element offset `offset` of a view, as f32 and back.
 void read_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, float* to);
-void write_row(const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from);
+void write_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from);
 /// The same as words of the call's products, zeros up to depth(). n is D.
 void read_words(const Call& call, const View& view, std::int64_t offset, std::int64_t stride, float* to);
 /// Keys [tile * keys, ...) of head g as [16-key panels][depth][16] words and [panels of E][keys / pair][16] words, zeros after

@@ -4,6 +4,7 @@
 // The packed layout of pairs is what TDPBF16PS wants: 16 rows of words by 16 columns are one tile of B as they lie, and 16
 // rows of 16 words one tile of A. A block of 32 rows x 32 columns takes four accumulators, two tiles of A and two of B.
 #pragma once
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -94,6 +95,7 @@ void score(const float* q, std::int64_t ldq, const float* k, std::int64_t depth,
   for (int g = 0; g * group < rows; ++g) {
     const int at = g * group, from = first[g] / (2 * panel) * 2, to = (last[g] + 2 * panel - 1) / (2 * panel) * 2;
     if (first[g] >= last[g]) continue;
+    std::fill(lanes + at * panel, lanes + (at + group) * panel, -__builtin_inff());
     for (int i = from; i < to; i += 2) {
       float* c = s + at * lds + i * panel;
       block<Tiles, 2>(t, q + at * ldq, ldq, k + i * stride, stride, depth, c, lds, false);

@@ -161,6 +161,8 @@ void score(const float* q, std::int64_t ldq, const float* k, std::int64_t depth,
       const float* a = q + g * micro_rows * ldq;
       float *c = s + g * micro_rows * lds, *top = lanes + g * micro_rows * panel;
       int i = at > begin ? at : begin;
+      if (i == begin)
+        for (int j = 0; j < size * panel; j += width) store(top + j, set1(-__builtin_inff()));
       if (end - i == wide_panels) {
         product<Op, wide_panels * panel_vectors, true>(size, a, ldq, k + i * stride, stride, depth, c + i * panel, lds, top);
         continue;

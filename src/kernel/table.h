@@ -22,7 +22,8 @@ struct Products {
   int group;  ///< rows that share a range of columns
 
   /// s[r][c] = sum over d of q[r][d] k[c/16][d][c%16] for the panels that hold columns [first[g], last[g]) of each group g of
-  /// rows; lanes[r][c%16] becomes the larger of itself and s[r][c]; NaN is passed over. Depth and strides are in words.
+  /// rows; where a group has any, lanes[r][c%16] becomes the largest s[r][c], NaN being passed over. Depth and strides are in
+  /// words.
   void (*score)(const float* q, std::int64_t ldq, const float* k, std::int64_t depth, float* s, std::int64_t lds, int rows,
                 const int* first, const int* last, float* lanes);
   /// out[r][c] += sum over keys j in [first[g], last[g]), multiples of pair * step, of p[r][j] v[c/16][j][c%16]; ldp and the
