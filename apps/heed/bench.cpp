@@ -1,179 +1,190 @@
 // SPDX-License-Identifier: Apache-2.0
-// heed bench: how fast mechanisms are on random tensors of one shape.
+// heed bench: how fast mechanisms are on random tensors, beside the same module in eager torch where asked.
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <fstream>
-#include <map>
 #include <memory>
 #include <optional>
-#include <random>
-#include <sstream>
+#include <set>
+#include <thread>
 
-#include "command.h"
+#include "example.h"
 #include "heed/attend.h"
-#include "heed/catalogue.h"
+#include "peer.h"
 
 namespace heed::app {
 namespace {
 
 using nlohmann::json;
 
-struct Request {
-  std::vector<std::string> slugs, pairs;
-  std::string shape = "1,1024,8,64", dtype = "f32", precision, file;
-  bool causal = false;
-  int threads = 0;
+struct Request : ExampleOptions {
+  std::vector<std::string> slugs;
+  std::string family, file, python;
+  bool causal = false, torch = false;
+  double budget = 0.5;
 };
 
-template <class T>
-T choose(const char* argument, const std::string& name, const std::map<std::string, T>& from) {
-  if (const auto found = from.find(name); found != from.end()) return found->second;
-  std::string names;
-  for (const auto& [key, value] : from) names += (names.empty() ? "" : ", ") + key;
-  fail(argument, "one of " + names, "'" + name + "'");
-}
-
-std::array<std::int64_t, 4> parse_shape(const std::string& text) {
-  std::array<std::int64_t, 4> shape{};
-  std::istringstream in(text);
-  char comma = ',';
-  for (std::size_t i = 0; i < 4; ++i)
-    if ((i > 0 && (!(in >> comma) || comma != ',')) || !(in >> shape[i]) || shape[i] < 1 || shape[i] > (1 << 24))
-      fail("--shape", "B,N,H,D, each above 0", "'" + text + "'");
-  if (in >> comma) fail("--shape", "B,N,H,D", "'" + text + "'");
-  return shape;
-}
-
-/// What the symbols of a declaration stand for at B, N, H, D.
-std::map<std::string, std::int64_t> symbols(const std::array<std::int64_t, 4>& s) {
-  const auto [B, N, H, D] = s;
-  std::map<std::string, std::int64_t> at{{"B", B}};
-  for (const char* name : {"N", "M", "T", "L", "S", "Nq", "Nk"}) at[name] = N;
-  for (const char* name : {"H", "G", "Hk", "Hq", "KV", "heads", "n_heads", "num_heads", "num_kv_heads", "kv_heads"}) at[name] = H;
-  for (const char* name : {"D", "E", "head_dim"}) at[name] = D;
-  for (const char* name : {"C", "dim", "d_model", "embed_dim", "hidden_size"}) at[name] = H * D;
-  return at;
-}
-
-Tensor random(const Shape& shape, DType dtype, std::uint64_t seed) {
-  std::mt19937_64 engine(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(std::size_t(shape.count()));
-  for (float& x : values) x = normal(engine);
-  return Tensor::of(values, shape).to(dtype);
-}
-
-/// A product of symbols and integers: "2*H".
-std::optional<std::int64_t> extent(const std::string& text, const std::map<std::string, std::int64_t>& at) {
-  std::int64_t product = 1;
-  std::istringstream factors(text);
-  for (std::string factor; std::getline(factors, factor, '*');) {
-    if (const auto found = at.find(factor); found != at.end())
-      product *= found->second;
-    else if (!factor.empty() && factor.size() < 10 && factor.find_first_not_of("0123456789") == std::string::npos)
-      product *= std::stoll(factor);
-    else
-      return std::nullopt;
-  }
-  return product;
-}
-
-/// The inputs that a mechanism always takes, from its declaration. The parameters' own values count as symbols.
-Tensors inputs_of(const std::string& slug, const json& info, const json& params, const std::array<std::int64_t, 4>& shape, DType dtype) {
-  auto at = symbols(shape);
-  for (const auto& p : info["params"]) {
-    const std::string name = p["name"];
-    const json& value = params.contains(name) ? params[name] : p["default"];
-    if (value.is_number_integer()) at[name] = value.get<std::int64_t>();
-  }
-  Tensors inputs;
-  for (const auto& input : info["inputs"]) {
-    if (!input["required"].get<bool>() || input["repeated"].get<bool>() || input["when"] != "") continue;
-    const std::string name = input["name"], text = input["shape"];
-    std::vector<std::int64_t> extents;
-    std::istringstream words(text);
-    for (std::string word; words >> word;) {
-      const auto found = extent(word, at);
-      if (!found) fail(slug, "inputs whose extents follow from B, N, H, D and -p", name + ": " + text);
-      extents.push_back(*found);
-    }
-    if (input["dtype"] != "f32") fail(slug, "inputs of floats", name + ": " + input["dtype"].get<std::string>());
-    inputs[name] = random(Shape(extents), dtype, inputs.size() + 1);
-  }
-  return inputs;
-}
-
-/// The median of at least five runs and half a second, after one to warm up.
-template <class Work>
-double median_seconds(const Work& work) {
-  work();
-  std::vector<double> seconds;
-  for (double total = 0; seconds.size() < 5 || (total < 0.5 && seconds.size() < 1000);) {
-    const auto start = std::chrono::steady_clock::now();
-    work();
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    total += seconds.back();
-  }
+double median(std::vector<double> seconds) {
   std::nth_element(seconds.begin(), seconds.begin() + std::ptrdiff_t(seconds.size() / 2), seconds.end());
   return seconds[seconds.size() / 2];
 }
 
+/// At least five runs and, of each side, `budget` seconds, after one to warm up; the two sides take turns.
+template <class Work>
+std::pair<double, std::optional<double>> median_seconds(const Work& work, double budget, Peer* peer) {
+  work();
+  if (peer) peer->run(1);
+  std::vector<double> mine, theirs;
+  const auto enough = [budget](const std::vector<double>& seconds) {
+    double total = 0;
+    for (const double s : seconds) total += s;
+    return seconds.size() >= 5 && (total >= budget || seconds.size() >= 1000);
+  };
+  while (!enough(mine) || (peer && !enough(theirs))) {
+    for (int i = 0; i < 5 && !enough(mine); ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      work();
+      mine.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    if (!peer || enough(theirs)) continue;
+    // The threads of both spin for a while after their work: let them go to sleep before the other side is timed.
+    const auto rest = [] { std::this_thread::sleep_for(std::chrono::milliseconds(5)); };
+    rest();
+    const PeerAnswer answer = peer->run(5);
+    rest();
+    if (answer.seconds.empty()) return {median(mine), std::nullopt};
+    theirs.insert(theirs.end(), answer.seconds.begin(), answer.seconds.end());
+  }
+  return {median(mine), peer ? std::optional(median(theirs)) : std::nullopt};
+}
+
 std::string last_plan;
 
-/// `exact` on q, k, v in their own dtype; the other entries through the catalogue, which widens them.
-json measure(const std::string& slug, const Request& r, const Context& context, const std::array<std::int64_t, 4>& shape, DType dtype) {
-  const auto [B, N, H, D] = shape;
-  double seconds = 0;
+/// Floating-point operations of exact attention over the same q, k, v; nothing where an entry does not take these.
+std::optional<double> attention_work(const Tensors& inputs, bool causal) {
+  const auto q = inputs.find("q"), k = inputs.find("k"), v = inputs.find("v");
+  if (q == inputs.end() || k == inputs.end() || v == inputs.end()) return std::nullopt;
+  const Shape &a = q->second.shape(), &b = k->second.shape(), &c = v->second.shape();
+  if (a.rank() != 4 || b.rank() != 4 || c.rank() != 4) return std::nullopt;
+  return 2.0 * double(a[0]) * double(a[1]) * double(a[2]) * double(b[1]) * double(b[3] + c[3]) * (causal ? 0.5 : 1);
+}
+
+json measure(const std::string& slug, const Request& r, const Context& context, Peer* peer) {
+  json extra = json::object();
+  const json declared = json::parse(describe_mechanism(slug))["params"];
+  const bool has_causal = std::any_of(declared.begin(), declared.end(), [](const json& p) { return p["name"] == "causal"; });
+  if (r.causal && !has_causal) fail("--causal", "a mechanism with that parameter", slug);
+  if (r.causal) extra["causal"] = true;
+  const Example given = r.make(slug, extra);
+  const json params = json::parse(given.params);
+  const bool causal = params.contains("causal") && params["causal"].is_boolean() && params["causal"].get<bool>();
+
+  std::function<Tensor()> work = [&] { return run(slug, given.inputs, given.weights, given.params, {}, context).at("out"); };
   last_plan.clear();
-  if (slug == "exact" && r.pairs.empty()) {
-    const Tensor q = random({B, N, H, D}, dtype, 1), k = random({B, N, H, D}, dtype, 2), v = random({B, N, H, D}, dtype, 3);
-    const Tensor out(dtype, {B, N, H, D});
+  if (slug == "exact" && r.pairs.empty() && r.with.empty()) {  // on q, k, v in their own dtype; the catalogue widens them
+    const Tensor q = given.inputs.at("q"), k = given.inputs.at("k"), v = given.inputs.at("v"), out(r.type(), q.shape());
     AttendOptions options;
-    options.causal = r.causal;
+    options.causal = causal;
     last_plan = why(q, k, v, options, {}, context);
-    seconds = median_seconds([&] { attend(q, k, v, out, options, {}, context); });
-  } else {
-    json params = parse_pairs(r.pairs);
-    const json info = json::parse(describe_mechanism(slug, params.dump()));
-    const auto& declared = info["params"];
-    const bool has_causal = std::any_of(declared.begin(), declared.end(), [](const json& p) { return p["name"] == "causal"; });
-    if (has_causal && !params.contains("causal")) params["causal"] = r.causal;
-    if (!has_causal && r.causal) fail("--causal", "a mechanism with that parameter", slug);
-    const Tensors inputs = inputs_of(slug, info, params, shape, dtype);
-    set_plan_log([](const std::string& plan) { last_plan = plan; });
-    run(slug, inputs, {}, params.dump(), {}, context);
-    set_plan_log(nullptr);
-    seconds = median_seconds([&] { run(slug, inputs, {}, params.dump(), {}, context); });
-    if (last_plan.empty()) last_plan = "ops; the tiles engine took no part";
+    work = [=] { return attend(q, k, v, out, options, {}, context), out; };
   }
-  const double work = 4.0 * double(B) * double(H) * double(N) * double(N) * double(D) * (r.causal ? 0.5 : 1);
-  return {{"slug", slug},       {"shape", {B, N, H, D}},           {"dtype", r.dtype}, {"causal", r.causal}, {"isa", name_of(context.isa)},
-          {"seconds", seconds}, {"gflops", work / seconds * 1e-9}, {"why", last_plan}};
+  set_plan_log([](const std::string& plan) { last_plan = plan; });
+  const Tensor out = work();
+  set_plan_log(nullptr);
+  if (last_plan.empty()) last_plan = "ops; the tiles engine took no part";
+
+  const PeerAnswer ready = peer ? peer->prepare(slug, given, out) : PeerAnswer{};
+  const bool both = peer && ready.note.empty();
+  const auto [seconds, torch_seconds] = median_seconds(work, r.budget, both ? peer : nullptr);
+  const auto flops = attention_work(given.inputs, causal);
+  json shapes = json::object();
+  for (const auto& [name, tensor] : given.inputs) shapes[name] = tensor.shape().vector();
+  const auto first = json::parse(describe_mechanism(slug, given.params))["inputs"];
+  json shape;
+  for (const auto& input : first)
+    if (shape.is_null() && shapes.contains(input["name"])) shape = shapes[input["name"].get<std::string>()];
+  json row = {{"slug", slug},
+              {"shape", shape},
+              {"inputs", shapes},
+              {"sizes", given.sizes},
+              {"dtype", r.dtype},
+              {"causal", causal},
+              {"isa", name_of(context.isa)},
+              {"seconds", seconds},
+              {"gflops", flops ? json(*flops / seconds * 1e-9) : json(nullptr)},
+              {"why", last_plan}};
+  if (peer) {
+    row["torch_seconds"] = torch_seconds ? json(*torch_seconds) : json(nullptr);
+    row["torch_error"] = torch_seconds ? json(ready.error) : json(nullptr);
+    row["torch_note"] = ready.note;
+  }
+  return row;
+}
+
+void print(const json& row, bool torch) {
+  std::string shape;
+  for (const auto& extent : row["shape"]) shape += (shape.empty() ? "" : ",") + extent.dump();
+  fmt::print("{:27} {:16} {}{} {:10.3f} ms", row["slug"].get<std::string>(), shape, row["dtype"].get<std::string>(),
+             row["causal"].get<bool>() ? " causal" : "", row["seconds"].get<double>() * 1e3);
+  if (!torch) {
+    if (row["gflops"].is_null())
+      fmt::print("{:17}", "");
+    else
+      fmt::print(" {:8.1f} GFLOP/s", row["gflops"].get<double>());
+    fmt::print("  {}\n", row["why"].get<std::string>());
+  } else if (row["torch_seconds"].is_null()) {
+    fmt::print(" {:>10}      {}\n", "-", row["torch_note"].get<std::string>());
+  } else {
+    const double other = row["torch_seconds"], mine = row["seconds"];
+    fmt::print(" {:10.3f} ms {:6.2f} x  {:.1e}\n", other * 1e3, other / mine, row["torch_error"].get<double>());
+  }
+}
+
+std::vector<std::string> chosen(const Request& r) {
+  if (r.family.empty()) return r.slugs.empty() ? std::vector<std::string>{"exact"} : r.slugs;
+  if (!r.slugs.empty()) fail("--family", "a family, or names of mechanisms", "both");
+  std::vector<std::string> slugs;
+  std::set<std::string> families;
+  for (const auto& m : list_mechanisms()) {
+    families.insert(m.family);
+    if (m.family == r.family) slugs.push_back(m.slug);
+  }
+  std::string names;
+  for (const auto& family : families) names += (names.empty() ? "" : ", ") + family;
+  if (slugs.empty()) fail("--family", "one of " + names, "'" + r.family + "'");
+  return slugs;
 }
 
 int bench(const Request& r) {
-  const auto shape = parse_shape(r.shape);
-  const DType dtype = choose<DType>("--dtype", r.dtype, {{"f32", DType::f32}, {"bf16", DType::bf16}, {"f16", DType::f16}});
-  Context context;
-  context.threads = r.threads;
-  if (!r.precision.empty())
-    context.precision = choose<Precision>(
-        "--precision", r.precision,
-        {{"strict", Precision::strict}, {"split", Precision::split}, {"fast", Precision::fast}, {"int8", Precision::int8}});
-  json rows = json::array();
-  for (const auto& slug : r.slugs.empty() ? std::vector<std::string>{"exact"} : r.slugs) {
-    rows.push_back(measure(slug, r, context, shape, dtype));
-    const json& row = rows.back();
+  const Context context = r.context();
+  if (!(r.budget >= 0 && r.budget <= 3600)) fail("--seconds", "0 to 3600", std::to_string(r.budget));
+  const auto slugs = chosen(r);
+  std::ofstream file;
+  if (!r.file.empty() && r.file != "-") {
+    file.open(r.file);
+    if (!file) fail("--json", "a file that can be written", r.file);
+  }
+  for (const auto& slug : slugs) describe_mechanism(slug);  // every name is right before anything is timed
+  const bool torch = r.torch || !r.family.empty();
+  std::unique_ptr<Peer> peer;
+  if (torch) {
+    peer = std::make_unique<Peer>(r.python, r.threads);
+    if (!peer->missing().empty()) fmt::print(stderr, "heed bench: no torch column: {}\n", peer->missing());
     if (r.file != "-")
-      fmt::print("{:24} {} {}{} {:10.3f} ms {:8.1f} GFLOP/s  {}\n", slug, r.shape, r.dtype, r.causal ? " causal" : "",
-                 row["seconds"].get<double>() * 1e3, row["gflops"].get<double>(), row["why"].get<std::string>());
+      fmt::print("{:27} {:16} {:4} {:>13} {:>13} {:>9} {}\n", "", "first input", "", "heed", "torch", "torch/heed", "difference");
+  }
+  json rows = json::array();
+  for (const auto& slug : slugs) {
+    rows.push_back(measure(slug, r, context, peer.get()));
+    if (r.file != "-") print(rows.back(), torch);
+    std::fflush(stdout);
   }
   if (r.file == "-") {
     fmt::print("{}\n", rows.dump(2));
   } else if (!r.file.empty()) {
-    std::ofstream file(r.file);
     file << rows.dump(2) << '\n';
     if (!file.flush()) fail("--json", "a file that can be written", r.file);
   }
@@ -186,13 +197,14 @@ void add_bench(CLI::App& app, Action& action) {
   const auto r = std::make_shared<Request>();
   auto* command = app.add_subcommand("bench", "time mechanisms on random tensors");
   command->add_option("slugs", r->slugs, "mechanisms; exact where none is given");
-  command->add_option("--shape", r->shape, "B,N,H,D")->capture_default_str();
-  command->add_option("--dtype", r->dtype, "f32, bf16 or f16")->capture_default_str();
-  command->add_flag("--causal", r->causal, "half the square counts");
-  command->add_option("--threads", r->threads)->check(CLI::NonNegativeNumber);
-  command->add_option("--precision", r->precision, "strict, split, fast or int8");
-  command->add_option("-p", r->pairs, "name=value");
+  command->add_option("--family", r->family, "every mechanism of a family, beside torch");
+  command->add_flag("--torch", r->torch,
+                    "the same module in eager torch beside it, timed in turns (bench/mechanisms.py), where there is one");
+  command->add_option("--python", r->python, "the Python with torch; else that of the checkout's .venv, or python3");
+  command->add_flag("--causal", r->causal, "causal=true; half the square counts");
+  command->add_option("--seconds", r->budget, "spent on each, at least five runs")->capture_default_str();
   command->add_option("--json", r->file, "write an array of results there; -: to the output alone");
+  r->add_to(*command);
   command->callback([r, &action] { action = [r] { return bench(*r); }; });
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// heed list | info | run | verify: the catalogue.
+// heed list | info | verify: the catalogue.
 #include "heed/catalogue.h"
 
 #include <fmt/core.h>
@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "command.h"
-#include "heed/safetensors.h"
 
 namespace heed::app {
 namespace {
@@ -30,33 +29,6 @@ int list(const std::string& family, bool as_json) {
   for (const auto& r : rows)
     fmt::print("{:32} {:10} {:10} {}\n", r["slug"].get<std::string>(), r["family"].get<std::string>(), r["kind"].get<std::string>(),
                r["paper"].is_null() ? "" : r["paper"].get<std::string>());
-  return 0;
-}
-
-int run(const std::string& slug, const std::string& in, const std::string& out, const std::vector<std::string>& pairs,
-        std::vector<std::string> outputs, const heed::Context& context) {
-  const auto file = heed::read_safetensors(in);
-  heed::Tensors inputs, weights;
-  for (const auto& [name, tensor] : file.tensors) {
-    if (name.rfind("in.", 0) == 0)
-      inputs[name.substr(3)] = tensor;
-    else if (name.rfind("weight.", 0) == 0)
-      weights[name.substr(7)] = tensor;
-    else if (name.find('.') == std::string::npos)
-      inputs[name] = tensor;
-  }
-  json params = json::object();
-  if (const auto given = file.metadata.find("params"); given != file.metadata.end()) params = json::parse(given->second, nullptr, false);
-  if (!params.is_object()) heed::fail(in + ": params", "a JSON object", "something else");
-  params.update(parse_pairs(pairs));
-  const auto results = heed::run(slug, inputs, weights, params.dump(), outputs, context);
-  heed::SafeTensors written;
-  written.metadata = {{"mechanism", slug}, {"params", params.dump()}};
-  for (const auto& [name, tensor] : results) {
-    fmt::print("{} {} {}\n", name, heed::name_of(tensor.dtype()), tensor.shape().text());
-    written.tensors["out." + name] = tensor;
-  }
-  if (!out.empty()) heed::write_safetensors(out, written);
   return 0;
 }
 
@@ -92,8 +64,8 @@ nlohmann::json parse_pairs(const std::vector<std::string>& pairs) {
 
 void add_catalogue(CLI::App& app, Action& action) {
   struct Options {
-    std::string slug, in, out, family;
-    std::vector<std::string> pairs, files, outputs;
+    std::string slug, family;
+    std::vector<std::string> pairs, files;
     bool as_json = false;
     heed::Context context;
   };
@@ -109,15 +81,6 @@ void add_catalogue(CLI::App& app, Action& action) {
   info_command->add_option("-p", o->pairs, "name=value");
   info_command->callback(
       [=, &action] { action = [=] { return fmt::print("{}\n", heed::describe_mechanism(o->slug, parse_pairs(o->pairs).dump())), 0; }; });
-
-  auto* run_command = app.add_subcommand("run", "run a mechanism on the tensors of a safetensors file");
-  run_command->add_option("slug", o->slug)->required();
-  run_command->add_option("--in", o->in, "tensors in.NAME and weight.NAME")->required();
-  run_command->add_option("--out", o->out, "where the outputs go");
-  run_command->add_option("-p", o->pairs, "name=value");
-  run_command->add_option("--output", o->outputs, "an output besides the default `out`");
-  run_command->add_option("--threads", o->context.threads)->check(CLI::NonNegativeNumber);
-  run_command->callback([=, &action] { action = [=] { return run(o->slug, o->in, o->out, o->pairs, o->outputs, o->context); }; });
 
   auto* verify_command = app.add_subcommand("verify", "run case files and compare");
   verify_command->add_option("files", o->files)->required();

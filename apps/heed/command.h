@@ -12,7 +12,8 @@ namespace heed::app {
 /// What main() runs after parsing; returns the exit code: 0 done, 1 the answer is no, 2 wrong use.
 using Action = std::function<int()>;
 
-void add_catalogue(CLI::App& app, Action& action);  ///< list, info, run, verify
+void add_catalogue(CLI::App& app, Action& action);  ///< list, info, verify
+void add_run(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);

@@ -12,8 +12,8 @@ int main(int argc, char** argv) {
   CLI::App app{"heed: attention on CPUs"};
   app.require_subcommand(1);
   heed::app::Action action;
-  for (const auto add :
-       {heed::app::add_catalogue, heed::app::add_compare, heed::app::add_doctor, heed::app::add_bench, heed::app::add_generate})
+  for (const auto add : {heed::app::add_catalogue, heed::app::add_run, heed::app::add_compare, heed::app::add_doctor, heed::app::add_bench,
+                         heed::app::add_generate})
     add(app, action);
   try {
     app.parse(argc, argv);

@@ -61,6 +61,21 @@ Recording record(const std::string& slug, const Tensors& inputs, const Tensors& 
 /// settled by them.
 Tensors initial_weights(const std::string& slug, const Tensors& inputs = {}, const std::string& params = "{}", const Context& context = {});
 
+/// Random tensors that a mechanism takes.
+struct Example {
+  Tensors inputs, weights;
+  std::string params;                         ///< all of them, as a JSON object
+  std::map<std::string, std::int64_t> sizes;  ///< of the symbols in the shapes of the declaration that are no parameters
+};
+
+/// An example of what a mechanism takes under these parameters: its required inputs and those in `with`, of sizes that the
+/// declaration says or that are usual, and its seeded weights; floats are of `dtype`. `sizes` names symbols of the declaration, or what
+/// such symbols mean: B batches (1), N tokens, nodes, keys (1024), H or heads (8), D the width of a head (64), C channels (heads*D; of
+/// maps 256), and of maps H and W (56; given N alone, a square of about N places). Sizes of heads and widths set the parameters that
+/// hold them where `params` do not. Throws Error naming a size or parameter that does not fit.
+Example example(const std::string& slug, const std::map<std::string, std::int64_t>& sizes = {}, const std::string& params = "{}",
+                const std::vector<std::string>& with = {}, DType dtype = DType::f32, std::uint64_t seed = 0);
+
 struct OutputError {
   std::string output;
   double max_absolute = 0, max_relative = 0;

@@ -34,7 +34,7 @@ def _run(a):
     inputs = {k.removeprefix("in."): v for k, v in tensors.items() if k.startswith("in.") or "." not in k}
     weights = {k.removeprefix("weight."): v for k, v in tensors.items() if k.startswith("weight.")}
     params = {**json.loads(metadata.get("params", "{}")), **dict(map(_pair, a.p))}
-    results = heed.run(a.slug, inputs, weights=weights, outputs=a.output or ["out"], threads=a.threads, precision=a.precision, **params)
+    results = heed.run(a.slug, inputs, weights=weights, outputs=list(dict.fromkeys(["out", *(a.output or [])])), threads=a.threads, precision=a.precision, **params)
     for name, array in results.items():
         print(name, array.dtype, list(array.shape))
     if a.out:

@@ -38,10 +38,12 @@ struct Attention : Mechanism {
     d.input("v", v, "B M G E", "values");
     d.input("bias", bias, "*broadcast", "added to the scores, broadcast to B H N M").optional();
     d.input("mask", mask, "*visible", "true where a query may look, broadcast to B H N M").of(DType::boolean).optional();
-    d.input("alibi_slopes", alibi_slopes, "H", "adds -slope * |p - j|").optional();
+    d.input("alibi_slopes", alibi_slopes, "H", "adds -slope * |p - j|").between("0", "0.5").optional();
     d.input("sink", sink, "H", "one more logit a head").optional();
-    d.input("key_lengths", key_lengths, "B", "keys of each sequence").of(DType::i64).optional();
-    d.input("query_lengths", query_lengths, "B", "queries of each sequence").of(DType::i64).optional();
+    d.input("key_lengths", key_lengths, "B", "keys of each sequence").of(DType::i64).between("1", "M").optional();
+    d.input("query_lengths", query_lengths, "B", "queries of each sequence").of(DType::i64).between("1", "N").optional();
+    d.size("*broadcast", "1 H N M");
+    d.size("*visible", "1 1 N M");
     d.output("out", out, "B N H E");
     d.output("lse", lse, "B H N", "natural log-sum-exp");
     d.output("weights", weights, "B H N M");

@@ -42,6 +42,34 @@ void check_dtype(const std::string& label, const TensorEntry& entry, DType given
     fail(label, std::string("dtype ") + name_of(wanted), name_of(given));
 }
 
+/// Throws Error where the symbols do not settle the shape.
+Tensor starting_weight(const Declaration& d, const TensorEntry& entry, const std::string& name, const Symbols& symbols,
+                       const base::Random& random) {
+  std::string shape = entry.shape;
+  for (const auto& [symbol, text] : d.sizes)
+    if (const auto at = shape.find(symbol); symbol[0] == '*' && at != std::string::npos) shape.replace(at, symbol.size(), text);
+  std::vector<std::int64_t> extents;
+  for (const std::string& word : words(shape)) {
+    const auto extent = word[0] == '*' ? std::nullopt : evaluate(word, symbols);
+    if (!extent) fail("weight " + name, "a tensor of shape (" + entry.shape + "): " + word + " is settled by the weights alone", "none");
+    extents.push_back(std::int64_t(*extent));
+  }
+  Tensor weight(DType::f32, Shape(extents));
+  const std::int64_t count = weight.count(),
+                     fan_in = extents.empty() || extents[0] == 0 ? 1 : std::max<std::int64_t>(1, count / extents[0]);
+  Init start = entry.start;
+  if (start == Init::by_name && extents.size() < 2)
+    start = ends_with(name, "bias") ? Init::zeros : ends_with(name, "weight") || ends_with(name, "gamma") ? Init::ones : Init::normal;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto at = std::uint64_t(i);
+    weight.data<float>()[i] = start == Init::zeros    ? 0.0f
+                              : start == Init::ones   ? 1.0f
+                              : start == Init::normal ? float(0.02 * random.normal(at))
+                                                      : float((2 * random.uniform(at) - 1) / std::sqrt(double(fan_in)));
+  }
+  return entry.dtype == DType::f32 ? weight : weight.to(entry.dtype);
+}
+
 }  // namespace
 
 const char* role_name(Role role) { return role == Role::input ? "input" : role == Role::weight ? "weight" : "output"; }
@@ -99,32 +127,9 @@ Tensors starting_weights(const Declaration& d, const Symbols& symbols, std::uint
   Tensors result;
   std::uint64_t stream = 0;
   for (const auto& entry : d.tensors) {
-    if (entry->role != Role::weight || !entry->present || !entry->required) continue;
-    ++stream;
-    std::vector<std::int64_t> extents;
-    for (const std::string& word : words(entry->shape)) {
-      const auto extent = word[0] == '*' ? std::nullopt : evaluate(word, symbols);
-      if (!extent)
-        fail("weight " + entry->name, "a tensor of shape (" + entry->shape + "): " + word + " is settled by the weights alone", "none");
-      extents.push_back(std::int64_t(*extent));
-    }
-    Tensor weight(DType::f32, Shape(extents));
-    const base::Random random(seed, stream);
-    const std::int64_t count = weight.count(),
-                       fan_in = extents.empty() || extents[0] == 0 ? 1 : std::max<std::int64_t>(1, count / extents[0]);
-    Init start = entry->start;
-    if (start == Init::by_name && extents.size() < 2)
-      start = ends_with(entry->name, "bias")                                        ? Init::zeros
-              : ends_with(entry->name, "weight") || ends_with(entry->name, "gamma") ? Init::ones
-                                                                                    : Init::normal;
-    for (std::int64_t i = 0; i < count; ++i) {
-      const auto at = std::uint64_t(i);
-      weight.data<float>()[i] = start == Init::zeros    ? 0.0f
-                                : start == Init::ones   ? 1.0f
-                                : start == Init::normal ? float(0.02 * random.normal(at))
-                                                        : float((2 * random.uniform(at) - 1) / std::sqrt(double(fan_in)));
-    }
-    result[entry->name] = entry->dtype == DType::f32 ? weight : weight.to(entry->dtype);
+    if (entry->role != Role::weight || !entry->present || !(entry->required || !entry->samples.empty())) continue;
+    for (const std::string& name : entry->samples.empty() ? std::vector{entry->name} : entry->samples)
+      result[name] = starting_weight(d, *entry, name, symbols, base::Random(seed, ++stream));
   }
   return result;
 }

@@ -112,6 +112,7 @@ std::string describe_mechanism(const std::string& slug, const std::string& param
                  {"params", json::array()},
                  {"outputs", json::array()},
                  {"ignored", d.ignored}};
+  for (const auto& [symbol, text] : d.sizes) result["sizes"][symbol] = text;
   for (const auto& e : d.tensors)
     result[std::string(mechanism::role_name(e->role)) + "s"].push_back({{"name", e->name},
                                                                         {"shape", e->shape},

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -46,6 +47,9 @@ struct TensorEntry {
   Init start = Init::by_name;
   DType dtype = DType::f32;
   bool required = true, gradient = true, present = true;
+  std::string least{}, most{};         ///< of random values, expressions of sizes; empty: normal ones, integers below 2
+  std::vector<std::string> filled{};   ///< what stands there in place of random values
+  std::vector<std::string> samples{};  ///< names under which examples have it though it need not be given
 
   TensorEntry& optional() {
     required = false;
@@ -65,6 +69,22 @@ struct TensorEntry {
     gradient = gradient && type == DType::f32;
     return *this;
   }
+  /// Values that make sense, both ends included: expressions of sizes and parameters ("0", "N-1").
+  TensorEntry& between(std::string from, std::string to) {
+    least = std::move(from), most = std::move(to);
+    return *this;
+  }
+  /// What examples hold where random values make no sense: value n is expression n modulo their number, of sizes, parameters and
+  /// i, how often the list has been gone through: {"8*i", "8*i+7"} is 0, 7, 8, 15, ...
+  TensorEntry& example(std::vector<std::string> values) {
+    filled = std::move(values);
+    return *this;
+  }
+  /// Examples (heed bench) have it although it is optional; one of a pattern under these names.
+  TensorEntry& sample(std::vector<std::string> names = {}) {
+    samples = names.empty() ? std::vector{name} : std::move(names);
+    return *this;
+  }
   /// Present only where `holds`; `text` says so in the docs ("kind=col").
   TensorEntry& when(bool holds, std::string text) {
     present = holds;
@@ -74,7 +94,7 @@ struct TensorEntry {
 };
 
 struct ParamEntry {
-  std::string name, doc, computed_as;
+  std::string name, doc, computed_as, sample;
   Slot slot;
   std::optional<double> least_value, most_value;
   std::vector<std::string> choices;
@@ -89,6 +109,11 @@ struct ParamEntry {
   }
   ParamEntry& one_of(std::vector<std::string> values) {
     choices = std::move(values);
+    return *this;
+  }
+  /// The value of examples where the default says nothing, as JSON.
+  ParamEntry& example(std::string json) {
+    sample = std::move(json);
     return *this;
   }
   /// What an absent value stands for, as text ("1/sqrt(D)").
@@ -130,17 +155,21 @@ class Declaration {
   }
   /// Entries of official state dicts that carry nothing here; `*` stands for any text ("*.num_batches_tracked").
   void ignore(std::string pattern) { ignored.push_back(std::move(pattern)); }
+  /// What a symbol is in examples (heed bench) unless said otherwise: an expression of other symbols and parameters ("8*N"), or of
+  /// `*name` the extents. Usual names need none (heed/catalogue.h, example).
+  void size(std::string symbol, std::string text) { sizes.emplace_back(std::move(symbol), std::move(text)); }
   /// Nothing here has a gradient, and why; asking for one is an error.
   void no_gradients(std::string why) { gradient_refused = std::move(why); }
 
   template <class T>
   ParamEntry& param(std::string name, T& value, std::string doc) {
-    params.push_back(std::make_unique<ParamEntry>(ParamEntry{std::move(name), std::move(doc), "", &value, {}, {}, {}}));
+    params.push_back(std::make_unique<ParamEntry>(ParamEntry{std::move(name), std::move(doc), "", "", &value, {}, {}, {}}));
     return *params.back();
   }
 
   std::vector<std::unique_ptr<TensorEntry>> tensors;
   std::vector<std::unique_ptr<ParamEntry>> params;
+  std::vector<std::pair<std::string, std::string>> sizes;
   std::vector<std::string> ignored;
   std::string gradient_refused;
 

@@ -74,7 +74,9 @@ struct Rollout : Mechanism {
     d.param("layers", layers, "layers").computed("L");
     d.param("heads", heads, "heads").computed("H");
     d.param("causal", causal, "whether the weights are lower triangular");
-    d.input("attentions", attentions, "layers 1 heads N N", "weights, rows are queries, the lowest layer first");
+    d.input("attentions", attentions, "layers 1 heads N N", "weights, rows are queries, the lowest layer first").between("0", "1");
+    d.size("layers", "12");
+    d.size("N", "256");
     d.output("out", out, "layers N N", "rollout after each layer");
     d.output("flow", flow, "layers N N", "flow_values, rows divided by their sums").of(DType::f32).no_gradient();
     d.output("flow_values", flow_values, "layers N N", "maximum flow from (layer, row) to an input").no_gradient();

@@ -49,6 +49,10 @@ struct AttnLrp : Mechanism {
     d.input("norm_x", norm_x, "*any C", "what a norm reads").when(others, at);
     d.input("norm_weight", norm_weight, "C", "its weight").when(others, at);
     d.input("norm_bias", norm_bias, "C", "its bias").when(others, at);
+    d.size("*any", parts ? "B H" : "B N");
+    d.size("*rows", "N");
+    d.size("I", "C");
+    d.size("O", "C");
     d.output("out", out, "*out", "the attention's output; R of the logits; R of the linear's input");
     d.output("relevance_q", relevance_q, "B N H D").when(whole, at);
     d.output("relevance_k", relevance_k, "B N H D").when(whole, at);

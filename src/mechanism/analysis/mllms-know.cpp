@@ -17,8 +17,13 @@ struct MllmsKnow : Mechanism {
   void describe(Declaration& d) override {
     d.no_gradients("a choice of a window");
     d.param("ratios", ratios, "sizes of the crop over bbox_size, tried in this order").least(0.01);
-    d.input("att_maps", att_maps, "E hmax wmax", "maps; example i uses its first h rows and w columns");
-    d.input("sizes", sizes, "E 5", "image width, image height, h, w, bbox_size").of(DType::i64);
+    d.input("att_maps", att_maps, "E hmax wmax", "maps; example i uses its first h rows and w columns").between("0", "1");
+    d.input("sizes", sizes, "E 5", "image width, image height, h, w, bbox_size")
+        .of(DType::i64)
+        .example({"336", "336", "hmax", "wmax", "224"});
+    d.size("E", "4");
+    d.size("hmax", "24");
+    d.size("wmax", "24");
     d.output("out", out, "E 4", "x1, y1, x2, y2").of(DType::i64);
   }
 

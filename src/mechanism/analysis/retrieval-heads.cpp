@@ -19,9 +19,14 @@ struct RetrievalHeads : Mechanism {
     d.param("needle_start", needle_start, "first token of the needle").least(0);
     d.param("needle_end", needle_end, "after its last token").least(1);
     d.param("topk", topk, "largest weights that count").least(1);
-    d.input("attentions", attentions, "steps L H T", "row of the newest query at every step, zero beyond the keys so far");
-    d.input("prompt_ids", prompt_ids, "T0", "tokens of the prompt").of(DType::i64);
-    d.input("generated", generated, "steps", "tokens that were generated").of(DType::i64);
+    d.input("attentions", attentions, "steps L H T", "row of the newest query at every step, zero beyond the keys so far")
+        .between("0", "1");
+    d.input("prompt_ids", prompt_ids, "T0", "tokens of the prompt").of(DType::i64).between("0", "99");
+    d.input("generated", generated, "steps", "tokens that were generated").of(DType::i64).between("0", "99");
+    d.size("steps", "16");
+    d.size("L", "12");
+    d.size("T0", "N");
+    d.size("T", "T0+steps");
     d.output("out", out, "L H");
   }
 

@@ -27,6 +27,7 @@ struct HyperConnections : Mechanism {
     d.param("tanh", tanh, "whether the token's part of the maps is squashed");
     d.param("num_fracs", num_fracs, "f, parts that a stream is split into").least(1);
     layers.resize(std::size_t(depth));
+    d.size("*one", "1");
     d.input("x", x, "B N dim", "tokens");
     d.output("out", out, "B N dim", "the sum of the streams");
     const bool parts = num_fracs > 1;

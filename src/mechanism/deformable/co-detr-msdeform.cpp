@@ -24,14 +24,24 @@ struct Msdeform : Mechanism {
     d.param("n_points", n_points, "P, points a head reads of a map").least(1);
     d.param("reference_dim", reference_dim, "2: points; 4: boxes (cx, cy, w, h)").least(2).most(4);
     d.input("query", query, "B Lq d_model", "queries");
-    d.input("reference_points", reference_points, "B Lq n_levels reference_dim", "in [0, 1], (x, y) first");
+    d.input("reference_points", reference_points, "B Lq n_levels reference_dim", "in [0, 1], (x, y) first").between("0", "1");
     d.input("input_flatten", input_flatten, "B S d_model", "the maps, one after another, row by row");
-    d.input("input_spatial_shapes", shapes, "n_levels 2", "(H, W) of each map").of(DType::i64);
+    std::vector<std::string> sides;  // of an example: each map half as large as the last
+    std::string places;
+    for (std::int64_t l = 0, half = 1; l < std::min<std::int64_t>(n_levels, 64); ++l, half = std::min<std::int64_t>(2 * half, 1 << 20)) {
+      const std::string side = "max(side//" + std::to_string(half) + ",1)";
+      sides.insert(sides.end(), {side, side});
+      places += (l ? "+" : "") + side + "*" + side;
+    }
+    d.input("input_spatial_shapes", shapes, "n_levels 2", "(H, W) of each map").of(DType::i64).example(sides);
     d.input("input_padding_mask", padding, "B S", "true where a pixel is padding: its value is 0").of(DType::boolean).optional();
     d.linear("sampling_offsets", offset_w, offset_b, "n_heads*n_levels*n_points*2", "d_model");
     d.linear("attention_weights", attention_w, attention_b, "n_heads*n_levels*n_points", "d_model");
     d.linear("value_proj", value_w, value_b, "d_model", "d_model");
     d.linear("output_proj", output_w, output_b, "d_model", "d_model");
+    d.size("side", "56");
+    d.size("S", places);
+    d.size("Lq", "300");
     d.output("out", out, "B Lq d_model");
     d.output("sampling_locations", locations, "B Lq n_heads n_levels n_points 2", "(x, y) in [0, 1]");
     d.output("attention_weights", attention, "B Lq n_heads n_levels n_points");

@@ -16,8 +16,8 @@ struct DifferentialAttention : CausalAttention {
     d.input("v", v, "B M G E", "values");
     d.input("bias", bias, "*broadcast", "added to the scores of both maps").optional();
     d.input("mask", mask, "*visible", "true where a query may look").of(DType::boolean).optional();
-    d.input("key_lengths", key_lengths, "B", "keys of each sequence").of(DType::i64).optional();
-    d.input("query_lengths", query_lengths, "B", "queries of each sequence").of(DType::i64).optional();
+    d.input("key_lengths", key_lengths, "B", "keys of each sequence").of(DType::i64).between("1", "M").optional();
+    d.input("query_lengths", query_lengths, "B", "queries of each sequence").of(DType::i64).between("1", "N").optional();
     d.param("layer_idx", layer_idx, "lambda_init = 0.8 - 0.6 exp(-0.3 layer_idx)").least(0);
     d.param("causal", causal, "query i sees keys j <= i + M - N");
     d.param("window", window, "[left, right]; -1 is unlimited").least(-1);
@@ -25,6 +25,8 @@ struct DifferentialAttention : CausalAttention {
     for (auto [name, tensor] : {std::pair{"lambda_q1", &q1}, {"lambda_k1", &k1}, {"lambda_q2", &q2}, {"lambda_k2", &k2}})
       d.weight(name, *tensor, "D");
     d.weight("subln.weight", norm, "E");
+    d.size("*broadcast", "1 H N M");
+    d.size("*visible", "1 1 N M");
     d.output("out", out, "B N H E");
   }
 

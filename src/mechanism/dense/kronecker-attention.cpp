@@ -25,8 +25,11 @@ struct KroneckerAttention : Mechanism {
     d.param("num_kv_heads", num_kv_heads, "heads of keys and values; query head h reads h // (H/Hk)").computed("Hk");
     d.param("order", order, "p: p - 1 sets of keys and of values").least(2).most(6);
     d.input("q", q, "B N num_heads D", "queries");
-    d.inputs("k{i}", keys, "B M num_kv_heads D", "k1 to k(p-1): sets of keys, each of its own length");
-    d.inputs("v{i}", values, "B L num_kv_heads E", "v1 to v(p-1): their values");
+    std::vector<std::string> sets[2];
+    for (std::int64_t i = 1; i < order; ++i) sets[0].push_back("k" + std::to_string(i)), sets[1].push_back("v" + std::to_string(i));
+    d.inputs("k{i}", keys, "B M num_kv_heads D", "k1 to k(p-1): sets of keys, each of its own length").sample(sets[0]);
+    d.inputs("v{i}", values, "B L num_kv_heads E", "v1 to v(p-1): their values").sample(sets[1]);
+    d.size("N", "128");
     d.output("out", out, "B N num_heads E");
     d.output("weights", weights, "B num_heads N *tuple", "one axis a set");
   }

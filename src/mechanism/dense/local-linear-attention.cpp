@@ -27,6 +27,7 @@ struct LocalLinear : Mechanism {
     d.input("k", k, "B M H D", "keys");
     d.input("v", v, "B M H E", "values");
     d.input("ridge", ridge, "B N H", "in the place of lam").optional();
+    d.size("N", "256");
     d.output("out", out, "B N H E");
     d.output("weights", weights, "B H N M", "they sum to 1 and may be negative");
     d.output("rho", rho, "B N H D", "slope of the weighted mean");

@@ -21,7 +21,7 @@ struct RingAttention : Mechanism {
     d.input("k", k, "B N Hk D", "keys; query head h reads head h // (H/Hk)");
     d.input("v", v, "B N Hk D", "values");
     d.input("attn_bias", attn_bias, "B 1 1 N", "added to the scores").optional();
-    d.input("segment_ids", segment_ids, "B N", "a query sees the keys of its own segment").of(DType::i64).optional();
+    d.input("segment_ids", segment_ids, "B N", "a query sees the keys of its own segment").of(DType::i64).example({"i%N*4//N"}).optional();
     d.output("out", out, "B N H D");
     d.output("lse", lse, "B N H", "natural log-sum-exp");
     d.output("resident", resident, "ranks ranks", "(rank, step): the block of keys that is there").of(DType::i64);

@@ -28,7 +28,7 @@ struct DavitChannelAttention : Mechanism {
     d.param("qkv_bias", qkv_bias, "q, k and v have biases");
     d.param("block", block, "the whole block of the network");
     d.param("mlp_ratio", mlp_ratio, "inner width of the block's MLP, in channels").least(0);
-    d.param("H", H, "height of the map whose rows are the tokens; of the block").least(1).computed("N/W");
+    d.param("H", H, "height of the map whose rows are the tokens; of the block").least(1).computed("N/W").example(block ? "32" : "null");
     d.param("W", W, "its width; of the block").least(1).computed("N/H");
     d.input("x", x, "B N dim", "tokens");
     cpe[0].describe(d, "cpe.0.proj", "dim 1 3 3", {}, whole);

@@ -32,9 +32,12 @@ struct Gat : Mechanism {
     d.input("x", x, "N C", "nodes").when(!two, "not bipartite");
     d.input("x_src", x_src, "S C", "source nodes").when(two, "bipartite");
     d.input("x_dst", x_dst, "N Cd", "target nodes").when(two, "bipartite");
-    d.input("edge_index", edge_index, "2 E", "source and target of each edge").of(DType::i64).when(sparse, "not dense_adjacency");
+    d.input("edge_index", edge_index, "2 E", "source and target of each edge")
+        .of(DType::i64)
+        .between("0", two ? "min(S,N)-1" : "N-1")
+        .when(sparse, "not dense_adjacency");
     d.input("edge_attr", edge_attr, "E edge_dim", "features of the edges").when(edges, "edge_dim");
-    d.input("adj", adj, "N N", "above 0 where node i attends to node j").no_gradient().when(!sparse, "dense_adjacency");
+    d.input("adj", adj, "N N", "above 0 where node i attends to node j").between("-1", "1").no_gradient().when(!sparse, "dense_adjacency");
     d.weight("lin.weight", lin, "heads*O C").when(sparse && !two, "not bipartite");
     d.weight("lin_src.weight", lin_src, "heads*O C").when(two, "bipartite");
     d.weight("lin_dst.weight", lin_dst, "heads*O Cd").when(two, "bipartite");
@@ -45,6 +48,9 @@ struct Gat : Mechanism {
     d.weight("att_edge", att_edge, "1 heads O").when(edges, "edge_dim");
     d.weight("W", w, "C O").when(!sparse, "dense_adjacency");
     d.weight("a", a, "2*O 1").when(!sparse, "dense_adjacency");
+    d.size("Cd", "C");
+    d.size("E", "8*N");
+    d.size("O", out_channels ? "out_channels" : out_features && !sparse ? "out_features" : "D");
     d.output("out", out, !sparse ? "N O" : concat ? "N heads*O" : "N O");
     d.output("weights", weights, sparse ? "edges heads" : "N N");
     d.output("edge_index_with_loops", loops, "2 edges", "the edges in the order of the weights")

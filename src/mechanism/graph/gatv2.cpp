@@ -23,7 +23,7 @@ struct Gatv2 : Mechanism {
     d.param("share_weights", share_weights, "lin_r is lin_l");
     d.param("edge_dim", edge_dim, "De; given, edges have features").least(1).computed("none");
     d.input("x", x, "N C", "nodes");
-    d.input("edge_index", edge_index, "2 E", "source and target of each edge").of(DType::i64);
+    d.input("edge_index", edge_index, "2 E", "source and target of each edge").of(DType::i64).between("0", "N-1");
     d.input("edge_attr", edge_attr, "E edge_dim", "features of the edges").when(edge_dim.has_value(), "edge_dim");
     d.linear("lin_l", l_weight, l_bias, "heads*O", "C");
     d.weight("lin_r.weight", r_weight, "heads*O C").required = !share_weights;
@@ -31,6 +31,8 @@ struct Gatv2 : Mechanism {
     d.weight("att", att, "1 heads O");
     d.weight("bias", bias, concat ? "heads*O" : "O");
     d.weight("lin_edge.weight", lin_edge, "heads*O edge_dim").when(edge_dim.has_value(), "edge_dim");
+    d.size("E", "8*N");
+    d.size("O", out_channels ? "out_channels" : "D");
     d.output("out", out, concat ? "N heads*O" : "N O");
     d.output("weights", weights, "edges heads");
     d.output("edge_index_with_loops", loops, "2 edges", "the edges in the order of the weights").of(DType::i64);

@@ -30,11 +30,14 @@ struct Supergat : Mechanism {
         .one_of({"mask_only", "scaled_dot_product", "gat_originated", "dot_product"});
     d.param("negative_slope", negative_slope, "of the leaky ReLU");
     d.input("x", x, "N C", "nodes");
-    d.input("edge_index", edge_index, "2 E", "source and target of each edge").of(DType::i64);
-    d.input("neg_edge_index", neg_edge_index, "2 En", "pairs that are no edges").of(DType::i64).optional();
+    d.input("edge_index", edge_index, "2 E", "source and target of each edge").of(DType::i64).between("0", "N-1");
+    d.input("neg_edge_index", neg_edge_index, "2 En", "pairs that are no edges").of(DType::i64).between("0", "N-1").optional();
     d.weight("weight", weight, "C heads*O");
     d.weight("att_mh_1", att, "1 heads 2*O").when(additive(), "attention_type=mask_only|gat_originated");
     d.weight("bias", bias, concat ? "heads*O" : "O");
+    d.size("E", "8*N");
+    d.size("O", out_channels ? "out_channels" : "D");
+    d.size("En", "E");
     d.output("out", out, concat ? "N heads*O" : "N O");
     d.output("weights", weights, "edges heads");
     d.output("link_logits", link_logits, "pairs heads", "of the edges, then of the negative pairs");

@@ -29,8 +29,9 @@ struct Kdgqa : Mechanism {
     d.param("num_kv_heads", num_kv_heads, "key and value heads").least(1).computed("num_heads/2");
     d.param("beta", beta, "of dgqa-ema").least(0).most(1);
     d.input("x", x, "B N dim", "tokens");
-    d.input("cache", cache, "num_kv_heads", "earlier k_norms").no_gradient().when(cached, "kind=dgqa-*");
+    d.input("cache", cache, "num_kv_heads", "earlier k_norms").between("0.5", "2").no_gradient().when(cached, "kind=dgqa-*");
     d.input("noise", noise, "num_heads N*dim/num_heads", "uniform; drawn from the seed unless given")
+        .between("0", "1")
         .optional()
         .no_gradient()
         .when(kind == "pgqa", "kind=pgqa");
@@ -42,6 +43,8 @@ struct Kdgqa : Mechanism {
     d.weight("v.bias", bv, "GD").optional();
     d.weight("proj.weight", wo, "dim dim");
     d.weight("proj.bias", bo, "dim").optional();
+    d.size("num_kv_heads", "num_heads//2");
+    d.size("GD", "num_kv_heads*(dim//num_heads)");
     d.output("out", out, "B N dim");
     d.output("splits", splits, "num_kv_heads", "query heads of each group").of(DType::i64);
     d.output("k_norms", k_norms, "num_kv_heads");

@@ -22,7 +22,7 @@ struct Lama : Mechanism {
     d.param("input_dim", input_dim, "width of x").computed("D");
     d.param("activation", activation, "of the scores").one_of({"tanh", "sigmoid", "relu", "none"});
     d.input("x", x, "B N input_dim", "tokens");
-    d.input("key_len", key_len, "B", "valid tokens of each sequence").of(DType::i64).optional();
+    d.input("key_len", key_len, "B", "valid tokens of each sequence").of(DType::i64).between("1", "N").optional();
     d.weight("_p", p, "input_dim num_heads", "of the context");
     d.weight("_q", q, "input_dim num_heads", "of the tokens");
     d.output("out", out, "B num_heads input_dim", "one row a head");

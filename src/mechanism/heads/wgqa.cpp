@@ -32,6 +32,7 @@ struct Wgqa : Mechanism {
     const std::string each = kind == "wgqa" ? "1" : kind == "col" ? "HD/num_heads" : "C";
     d.weight("params.wk", mix_k, "num_heads " + each);
     d.weight("params.wv", mix_v, "num_heads " + each);
+    d.size("HD", d_kv ? "num_heads*d_kv" : "C");
     d.output("out", out, "B N C");
     d.output("weights", weights, "B num_heads N M");
     d.output("k_folded", k_folded, "num_kv_heads*d_kv C");

@@ -34,6 +34,7 @@ struct Aaren : Mechanism {
     d.weight("q_kernel", q_kernel, H + " " + D).when(module, "head_merge=mean");
     d.weight("to_out.weight", to_out_weight, O + " " + D).when(module, "head_merge=mean");
     d.weight("to_out.bias", to_out_bias, O).when(module, "head_merge=mean");
+    d.size("O", "C");
     d.output("out", out, module ? "B N " + O : "B N " + H + " E");
     d.output("m", m, "B N " + H, "the largest score so far");
     d.output("u", u, "B N " + H, "sum of exp(s_i - m)");

@@ -32,6 +32,8 @@ struct EfficientAttention : Mechanism {
     }
     d.weight("reprojection.weight", reprojection_weight, "in_channels " + V + " 1 1").when(module, "in_channels");
     d.weight("reprojection.bias", reprojection_bias, "in_channels").when(module, "in_channels");
+    d.size("height", "56");
+    d.size("width", "56");
     d.output("out", out, module ? "B in_channels height width" : "B N " + H + " E");
   }
 

@@ -49,6 +49,8 @@ struct Titans : Mechanism {
     d.param("sliding", sliding, "a window in place of segments");
     const std::string C = dim ? "dim" : "C";
     d.input("x", x, "B N " + C, "tokens");
+    d.size("N", "128");
+    d.size("C", "D");
     part == "NeuralMemory" ? describe_memory(d, C) : describe_attention(d, C);
   }
 

@@ -23,6 +23,12 @@ struct FusedNeighborhoodAttention : Mechanism {
     d.input("k", k, "B *spatial H D", "keys");
     d.input("v", v, "B *spatial H E", "values");
     d.weight("rpb", rpb, "H *offsets", "added to the scores: 2 kernel - 1 offsets (key - query) along each axis").optional();
+    std::string offsets;
+    for (std::size_t axis = 0; axis < std::max<std::size_t>(2, kernel_size.size()); ++axis)
+      offsets += std::to_string(2 * kernel_size[std::min(axis, kernel_size.size() - 1)] - 1) + " ";
+    d.size("side", "int(sqrt(N))");
+    d.size("*spatial", kernel_size.size() == 3 ? "side side side" : "side side");
+    d.size("*offsets", offsets);
     d.output("out", out, "B *spatial H E");
     d.output("lse", lse, "B *spatial H", "natural log of the sum of exponentials");
     d.output("weights", weights, "B *spatial H window", "keys of the window in row-major order, 0 past the last");

@@ -41,6 +41,7 @@ struct AgentAttention : Mechanism {
     bias("wa_bias", wa, "1 num_heads 1 " + side + " agent_num", "the queries' columns to agents");
     bias("ac_bias", ac, "1 num_heads agent_num 1", "agents to token 0")->when(cls_token, "cls_token");
     bias("ca_bias", ca, "1 num_heads 1 agent_num", "token 0 to agents")->when(cls_token, "cls_token");
+    d.size("N", cls_token ? "1025" : "1024");
     d.output("out", out, "B " + N + " dim");
   }
 

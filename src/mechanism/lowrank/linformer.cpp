@@ -29,6 +29,7 @@ struct Linformer : Mechanism {
     d.weight("proj_k", proj_k, "seq_len k", "E");
     d.weight("proj_v", proj_v, "seq_len k", "F").when(!share_kv, "share_kv=false");
     d.linear("to_out", wo, bo, "dim", inner);
+    d.size("seq_len", "max(N,M)");
     d.output("out", out, "B N dim");
   }
 

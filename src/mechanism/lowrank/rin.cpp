@@ -50,6 +50,8 @@ struct Rin : Mechanism {
     d.input("latents", latents_in, "B M dim_latent", "latents");
     d.input("time", time, "B time_cond_dim", "condition").when(time_cond_dim.has_value(), "time_cond_dim given");
 
+    d.size("dim_latent", "dim");
+    d.size("M", "max(N//8,1)");
     const auto norm = [&](const std::string& name, Norm& n, const std::string& wide) {
       d.weight(name + ".gamma", n.gamma, wide);
       d.weight(name + ".beta", n.beta, wide).init(Init::zeros);

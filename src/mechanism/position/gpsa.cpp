@@ -27,6 +27,7 @@ struct Gpsa : Mechanism {
     d.linear("pos_proj", w_pos, b_pos, "num_heads", "3");
     d.weight("gating_param", gating, "num_heads").init(Init::ones);
     const std::string N = img_size ? "img_size*img_size" : "N";
+    d.size("N", "196");
     d.output("out", out, "B " + N + " dim");
     d.output("weights", weights, "B num_heads " + N + " " + N);
   }

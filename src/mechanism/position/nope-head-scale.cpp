@@ -29,7 +29,9 @@ struct NopeHeadScale : Mechanism {
     d.weight("k_proj.weight", wk, "GD hidden_size");
     d.weight("v_proj.weight", wv, "GD hidden_size");
     d.weight("o_proj.weight", wo, "hidden_size HD");
-    d.weight("scale_param", scale_param, "num_attention_heads", "HeadScale").optional();
+    d.weight("scale_param", scale_param, "num_attention_heads", "HeadScale").init(Init::ones).optional().sample();
+    d.size("HD", "hidden_size");
+    d.size("GD", num_key_value_heads ? "hidden_size//num_attention_heads*num_key_value_heads" : "hidden_size");
     d.output("out", out, "B N hidden_size");
     d.output("entropy", entropy, "B num_attention_heads N", "of every row of the weights, in bits");
   }

@@ -47,8 +47,8 @@ struct Nope : Mechanism {
     d.param("relative_attention_max_distance", relative_attention_max_distance, "from where the last bucket serves").least(1);
     d.param("rotary_dim", rotary_dim, "turned channels").least(0).computed("d_kv/4");
     d.input("x", x, "B N d_model", "tokens").when(attends, "metric=none");
-    d.input("a", a, "N N", "attention rows").no_gradient().when(!attends, "metric=compute_jsd_two_matrix");
-    d.input("b", b, "N N", "attention rows").no_gradient().when(!attends, "metric=compute_jsd_two_matrix");
+    d.input("a", a, "N N", "attention rows").between("0", "1").no_gradient().when(!attends, "metric=compute_jsd_two_matrix");
+    d.input("b", b, "N N", "attention rows").between("0", "1").no_gradient().when(!attends, "metric=compute_jsd_two_matrix");
     for (auto [name, weight] : {std::pair("q", &wq), {"k", &wk}, {"v", &wv}})
       d.weight(std::string(name) + ".weight", *weight, "HD d_model").when(attends, "metric=none");
     d.weight("o.weight", wo, "d_model HD").when(attends, "metric=none");
@@ -58,6 +58,7 @@ struct Nope : Mechanism {
     d.weight("r_r_bias", r_r_bias, "num_heads HD/num_heads").when(xl, "transformer_xl_relative_encoding");
     d.weight("pos_emb.inv_freq", inv_freq, "d_model/2").no_gradient().when(xl, "transformer_xl_relative_encoding");
     if (!t5) d.ignore("relative_attention_bias.weight");  // the official layer keeps the table under every encoding
+    d.size("HD", d_kv ? "num_heads*d_kv" : "d_model");
     d.output("out", out, attends ? "B N d_model" : "1");
     d.output("weights", weights, "B num_heads N N").when(attends, "metric=none");
     d.output("jsd_official", jsd_official, "1", "with the arguments swapped").when(!attends, "metric=compute_jsd_two_matrix");

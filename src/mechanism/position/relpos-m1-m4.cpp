@@ -28,13 +28,14 @@ struct Relpos : Mechanism {
     d.param("max_position_embeddings", max_position_embeddings, "P, most tokens").least(1);
     d.param("causal", causal, "query i sees keys j <= i");
     d.input("x", x, "B N hidden_size", "tokens");
-    d.input("key_len", key_len, "B", "keys of each sequence").of(DType::i64).optional();
+    d.input("key_len", key_len, "B", "keys of each sequence").of(DType::i64).between("1", "N").optional();
     d.linear("query", wq, bq, "hidden_size", "hidden_size");
     d.linear("key", wk, bk, "hidden_size", "hidden_size");
     d.linear("value", wv, bv, "hidden_size", "hidden_size");
     const std::string rows = method == "M1" ? "max_position_embeddings" : "2*max_position_embeddings-1";
     d.weight("distance_embedding.weight", table, rows + (method == "M1" || method == "M2" ? " 1" : " hidden_size/num_attention_heads"),
              "row |i - j| of M1, else i - j + P - 1");
+    d.size("N", "max_position_embeddings");
     d.output("out", out, "B N hidden_size");
     d.output("weights", weights, "B num_attention_heads N N");
   }

@@ -20,9 +20,9 @@ struct BiAttention : Mechanism {
     d.param("attention_head_size", attention_head_size, "width of a head").least(1).computed("D");
     d.param("input_bits", input_bits, "of what a linear reads").least(1).most(1);
     d.param("weight_bits", weight_bits, "of a linear's weights").least(1).most(1);
-    d.input("q", q, "B N num_attention_heads attention_head_size", "queries").optional();
-    d.input("k", k, "B N num_attention_heads attention_head_size", "keys").optional();
-    d.input("v", v, "B N num_attention_heads attention_head_size", "values").optional();
+    d.input("q", q, "B N num_attention_heads attention_head_size", "queries").optional().sample();
+    d.input("k", k, "B N num_attention_heads attention_head_size", "keys").optional().sample();
+    d.input("v", v, "B N num_attention_heads attention_head_size", "values").optional().sample();
     d.input("x", x, "B N C", "tokens, in place of q, k and v").optional();
     d.input("attention_mask", attention_mask, "B 1 1 N", "added to the scores").no_gradient().optional();
     for (auto [name, weight, bias] : {std::tuple("query", &wq, &bq), {"key", &wk, &bk}, {"value", &wv, &bv}}) {

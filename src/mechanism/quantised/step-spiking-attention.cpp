@@ -46,6 +46,9 @@ struct SpikingAttention : Mechanism {
       d.weight(at + "_bn.running_var", norm->var, "embed_dim").init(Init::ones).no_gradient().when(here, "kind other than QK token");
     }
     d.ignore("*.num_batches_tracked");
+    d.size("TB", "step*B");
+    d.size("embed_dim", "num_heads*D");
+    d.size("*one", sdsa ? "1 1" : "1");
     d.output("out", out, ssa ? "TB N embed_dim" : "TB embed_dim H W");
     d.output("q", q, "*q", "spikes, laid out as x (positions flat but for SDSA)");
     d.output("k", k, "*k", "spikes");

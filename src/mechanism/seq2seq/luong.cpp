@@ -32,8 +32,9 @@ struct Luong : Mechanism {
     d.param("max_seq_len", max_seq_len, "rows of the location scores").least(1).computed("from the weights");
     d.input("query", query, "B T d", "decoder states");
     d.input("memory", memory, "B S de", "encoder states");
-    d.input("memory_lengths", memory_lengths, "B", "states of each sequence").of(DType::i64).optional();
+    d.input("memory_lengths", memory_lengths, "B", "states of each sequence").of(DType::i64).between("1", "S").optional();
     d.input("positions", given, "*places", "T or B T: the middle of the window; t where absent")
+        .between("0", "S-1")
         .when(local && !predictive, "local=local-m")
         .optional()
         .no_gradient();
@@ -54,6 +55,12 @@ struct Luong : Mechanism {
     d.weight("Wp.bias", wp_b, "hp").when(predictive, "local=local-p");
     d.weight("vp.weight", vp_w, "1 hp").when(predictive, "local=local-p");
     d.weight("vp.bias", vp_b, "1").when(predictive, "local=local-p");
+    d.size("d", dim ? "dim" : "C");
+    d.size("de", "d");
+    d.size("rows", max_seq_len ? "max_seq_len" : "S");
+    d.size("hidden", "d");
+    d.size("hp", "d");
+    d.size("*places", "T");
     d.output("out", out, opennmt ? "B T d" : "B T de");
     d.output("weights", weights, "B T S");
     d.output("context", context, "B T de");

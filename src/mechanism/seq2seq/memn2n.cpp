@@ -27,8 +27,8 @@ struct Memn2n : Mechanism {
     d.param("te", te, "a vector for each place in time is added; \"time words\": words tell it");
     d.param("pe", pe, "words are weighted by their places");
     d.param("tying", tying, "which tables are the same").one_of({"adjacent"});
-    d.input("story", story, "B M J", "words of the sentences").of(DType::i64);
-    d.input("question", question, "B Jq", "words").of(DType::i64);
+    d.input("story", story, "B M J", "words of the sentences").of(DType::i64).between("0", "V-1");
+    d.input("question", question, "B Jq", "words").of(DType::i64).between("0", "V-1");
     d.input("encoding", encoding, "J d", "the weights of the words, else computed")
         .when(time_words(), "te=\"time words\"")
         .optional()
@@ -40,6 +40,12 @@ struct Memn2n : Mechanism {
     }
     d.weight("TA", ta, "1 Mmax d").when(timed(), "te");
     d.weight("TC", tc, "1 Mmax d").when(timed(), "te");
+    d.size("M", "50");
+    d.size("J", "8");
+    d.size("Jq", "J");
+    d.size("Mmax", "M");
+    d.size("V", vocab_size ? "vocab_size" : "8000");
+    d.size("d", embd_size ? "embd_size" : "D");
     d.output("out", out, "B V", time_words() ? "logits" : "log-softmax");
     d.output("weights", weights, "B hops M");
     d.output("u", state, "B d", "after the last hop").when(!time_words(), "not time words");

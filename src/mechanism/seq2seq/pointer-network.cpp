@@ -52,6 +52,9 @@ struct PointerNetwork : Mechanism {
     d.ignore("decoder.mask");
     d.ignore("decoder.runner");
     d.ignore("decoder.att._inf");
+    d.size("N", "100");
+    d.size("e", embedding_dim ? "embedding_dim" : "128");
+    d.size("h", hidden_dim ? "hidden_dim" : "128");
     d.output("out", out, "B N N", "probabilities of the points at each step");
     d.output("indices", indices, "B N", "the points chosen").of(DType::i64);
   }

@@ -40,6 +40,11 @@ struct ShowAttendTell : Mechanism {
       d.weight("lstm.bias_hh", recurrent_bias, "4*h");
       d.linear("deep_output", deep_w, deep_b, "V", "h");
     }
+    d.size("L", "196");
+    d.size("De", encoder_dim ? "encoder_dim" : "512");
+    d.size("h", hidden ? "hidden" : "512");
+    d.size("a", attention_dim ? "attention_dim" : "512");
+    d.size("V", vocabulary_size ? "vocabulary_size" : "10000");
     d.output("out", out, whole ? "B steps V" : "B De", "logits; attention_only: the context");
     d.output("weights", weights, whole ? "B steps L" : "B L");
     d.output("beta", beta, "B steps De", "gates").when(whole, "not attention_only");

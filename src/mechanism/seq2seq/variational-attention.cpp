@@ -24,13 +24,16 @@ struct VariationalAttention : Mechanism {
     d.param("k", k, "positions kept, the best ones; 0: all").least(0);
     d.input("query", query, "B dt", "decoder state");
     d.input("memory", memory, "B S ds", "source");
-    d.input("memory_lengths", memory_lengths, "B", "positions of each source").of(DType::i64).optional();
+    d.input("memory_lengths", memory_lengths, "B", "positions of each source").of(DType::i64).between("1", "S").optional();
     d.weight("linear_context.weight", linear_context, "a ds").when(mlp, "attn_type=mlp");
     d.weight("linear_query.weight", linear_query, "a dt").when(mlp, "attn_type=mlp");
     d.weight("v.weight", v, "1 a").when(mlp, "attn_type=mlp");
     d.weight("linear_in.weight", linear_in, "ds dt").when(!mlp, "attn_type=general");
     d.weight("linear_out.weight", out_weight, "dt dt+ds");
     d.weight("linear_out.bias", out_bias, "dt").when(mlp, "attn_type=mlp");
+    d.size("dt", tgt_dim ? "tgt_dim" : "C");
+    d.size("ds", src_dim ? "src_dim" : "C");
+    d.size("a", attn_dim ? "attn_dim" : "dt");
     d.output("out", out, "B dt", "of the expected memory");
     d.output("h_enumerated", enumerated, "S B dt", "of each position");
     d.output("weights", weights, "B S", "p(z)");

@@ -37,6 +37,8 @@ struct BiformerBra : Mechanism {
     d.weight("output_linear.bias", wo_b, "C").when(!last, "layout=nchw");
     d.weight("lepe.weight", lepe_w, "C 1 side_dwconv side_dwconv").when(side_dwconv > 0, "side_dwconv");
     d.weight("lepe.bias", lepe_b, "C").when(side_dwconv > 0, "side_dwconv");
+    d.size("H", "max(H//n_win,1)*n_win");
+    d.size("W", "max(W//n_win,1)*n_win");
     d.output("out", out, last ? "B H W C" : "B C H W");
     d.output("indices", indices, "B n_win*n_win topk", "regions read, the best first").of(DType::i64);
     d.output("routing_weights", routing_weights, "B n_win*n_win topk", "softmax of their affinities").when(last, "layout=nhwc");

@@ -18,7 +18,11 @@ struct Moba : Mechanism {
     d.input("q", q, "1 S H D", "queries");
     d.input("k", k, "1 S G D", "keys; query head h reads head h // (H/G)");
     d.input("v", v, "1 S G E", "values");
-    d.input("cu_seqlens", cu_seqlens, "bounds", "where packed sequences begin, and S").of(DType::i64).optional();
+    d.input("cu_seqlens", cu_seqlens, "bounds", "where packed sequences begin, and S")
+        .of(DType::i64)
+        .example({"i*S//(bounds-1)"})
+        .optional();
+    d.size("bounds", "5");
     d.output("out", out, "1 S H E");
     d.output("selected", selected, "S H blocks", "blocks seen, counted from the start of the sequence").of(DType::boolean);
   }

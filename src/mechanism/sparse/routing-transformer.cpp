@@ -67,6 +67,7 @@ struct RoutingTransformer : Mechanism {
     d.weight("to_k.weight", to_k, routed + " C", "keys").when(whole && !shared(), "module and not shared_qk");
     d.weight("to_v.weight", to_v, routed + " C").when(whole, "module");
     d.weight("to_out.weight", to_out, "C heads*" + own).when(whole, "module");
+    d.size("c", "max(N//window_size,1)");
     d.output("out", out, whole ? "B N C" : "B N H D");
   }
 

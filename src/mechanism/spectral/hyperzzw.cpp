@@ -53,6 +53,9 @@ struct HyperZzw : Mechanism {
     linear(net + "fast_fc1", first, "no_hidden", "no_hidden");
     linear(net + "output_linear", last, "in_channels", "no_hidden");
     linear("local_conv.channel_mixer", mixer, "in_channels", "in_channels");
+    d.size("V", "W");
+    d.size("P", "H");
+    d.size("Q", "W");
     d.output("out", out, local ? "B in_channels P Q" : kind == "G" ? "B C H V" : "B C H W");
     d.output("kernel", kernel, "in_channels 1 kernel_size kernel_size", "one for the whole batch").when(local, "kind=L");
   }

@@ -32,6 +32,8 @@ struct MlpMixer : Mechanism {
     };
     mlp(tokens, "0", "token_hidden", "num_patches", " 1");
     mlp(channels, "1", "channel_hidden", "dim", "");
+    d.size("token_hidden", "max(dim//2,1)");
+    d.size("channel_hidden", "4*dim");
     d.output("out", out, "B num_patches dim");
   }
 

@@ -15,7 +15,7 @@ struct Sentinel : Mechanism {
 
   void describe(Declaration& d) override {
     d.param("context_start", context_start, "first token of the context").least(0);
-    d.param("context_end", context_end, "its last token").least(0);
+    d.param("context_end", context_end, "its last token").least(0).example("63");
     d.param("num_layers", num_layers, "layers").least(1);
     d.param("num_heads", num_heads, "query heads").computed("H");
     d.param("num_kv_heads", num_kv_heads, "key heads").computed("KV");
@@ -24,7 +24,8 @@ struct Sentinel : Mechanism {
       d.input("q" + std::to_string(l), q[l], num_heads ? "1 N num_heads D" : "1 N H D", "queries");
       d.input("k" + std::to_string(l), k[l], num_kv_heads ? "1 N num_kv_heads D" : "1 N KV D", "keys");
     }
-    d.input("sentences", sentences, "S 2", "first and last token").of(DType::i64);
+    d.input("sentences", sentences, "S 2", "first and last token").of(DType::i64).example({"context_start+8*i", "context_start+8*i+7"});
+    d.size("S", "(context_end+1-context_start)//8");
     d.output("out", out, "S features", "layer major, head minor");
   }
 

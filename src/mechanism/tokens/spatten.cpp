@@ -19,9 +19,9 @@ struct Spatten : Mechanism {
     d.param("recent_size", recent_size, "last tokens that stay, those to come included").least(0);
     d.param("important_size", important_size, "most looked at that stay").least(0);
     d.param("num_coming", num_coming, "tokens about to come").least(0);
-    d.inputs("attn{l}", attn, "1 H Nq N", "weights (or logits) of layer l");
-    d.inputs("k{l}", k, "1 N H D", "keys");
-    d.inputs("v{l}", v, "1 N H E", "values");
+    d.inputs("attn{l}", attn, "1 H Nq N", "weights (or logits) of layer l").sample({"attn0", "attn1"}).between("0", "1");
+    d.inputs("k{l}", k, "1 N H D", "keys").sample({"k0", "k1"});
+    d.inputs("v{l}", v, "1 N H E", "values").sample({"v0", "v1"});
     d.output("out", out, "1 kept H D", "the keys that stay in the last layer");
     d.outputs("indices{l}", indices, "H kept", "what stays, ascending");
     d.outputs("scores{l}", scores, "H N", "importance");
