@@ -32,31 +32,32 @@ build: install .venv/.installed
 	cmake --build --preset release
 
 test: build
+	tests/kernel_objects.sh build/release
+	tests/old_cpu.sh build/release .venv/bin/python
 	./build/release/heed_tests --gtest_brief=1
 	./build/release/heed verify tests/cases/*.safetensors
 	OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 mpirun --oversubscribe -n 4 ./build/release/heed_dist_test
 	.venv/bin/python -m pytest -q
 
-# ASan and UBSan; RACES=1 adds TSan.
+# ASan and UBSan; RACES=1 runs TSan in their place (std::thread for OpenMP, whose barriers TSan does not see).
+SANITIZER := $(if $(RACES),tsan,asan)
 sanitize: install
-	cmake --preset asan >/dev/null
-	cmake --build --preset asan --target heed_tests
-	./build/asan/heed_tests --gtest_brief=1
-ifdef RACES
-	cmake --preset tsan >/dev/null
-	cmake --build --preset tsan --target heed_tests
-	./build/tsan/heed_tests --gtest_brief=1
-endif
+	cmake --preset $(SANITIZER) >/dev/null
+	cmake --build --preset $(SANITIZER) --target heed_tests
+	./build/$(SANITIZER)/heed_tests --gtest_brief=1
 
-# Each fuzzer for SECONDS; what it finds stays in build/fuzz.
+# Each fuzzer for SECONDS from the seeds of fuzz/seeds.py; inputs that it keeps stay in build/fuzz/corpus, what it breaks on in build/fuzz.
 SECONDS := 60
+FUZZERS := safetensors gguf params case
 fuzz: install
 	@dpkg -s clang-16 >/dev/null 2>&1 || $(SUDO) apt-get install -y -q --no-install-recommends clang-16
 	cmake --preset fuzz >/dev/null
 	cmake --build --preset fuzz
-	@mkdir -p build/fuzz/corpus && find tests/cases -size -8k -exec cp {} build/fuzz/corpus \;
-	cd build/fuzz && for target in safetensors gguf params; do ./$${target}_fuzz -max_total_time=$(SECONDS) -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 || exit 1; done
-	cd build/fuzz && ./case_fuzz -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=8192 -verbosity=0 corpus
+	python3 fuzz/seeds.py build/fuzz/corpus
+	cd build/fuzz && for target in $(FUZZERS); do \
+	  echo "$$target, $(SECONDS) s"; \
+	  ./$${target}_fuzz -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=8192 -verbosity=0 -print_final_stats=1 corpus/$$target || exit 1; \
+	done
 
 # Format, direction of includes, and clang-tidy on what the last commit changed (kernels aside: clang does not know their pragmas).
 lint: install

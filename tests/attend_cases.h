@@ -14,10 +14,8 @@ namespace heed::attend_cases {
 
 inline constexpr double inf = std::numeric_limits<double>::infinity();
 
-inline float get(const View& view, std::initializer_list<std::int64_t> index) {
-  std::int64_t at = 0;
-  int axis = 0;
-  for (const std::int64_t i : index) at += i * view.stride(axis++);
+/// The element `at` elements behind the first.
+inline float element(const View& view, std::int64_t at) {
   switch (view.dtype) {
     case DType::f32:
       return static_cast<const float*>(view.data)[at];
@@ -31,12 +29,18 @@ inline float get(const View& view, std::initializer_list<std::int64_t> index) {
       return static_cast<const bool*>(view.data)[at];
   }
 }
+inline float get(const View& view, std::initializer_list<std::int64_t> index) {
+  std::int64_t at = 0;
+  int axis = 0;
+  for (const std::int64_t i : index) at += i * view.stride(axis++);
+  return element(view, at);
+}
 /// With numpy's broadcasting to four axes.
 inline float spread(const View& view, std::array<std::int64_t, 4> index) {
   std::int64_t at = 0;
   for (int a = 0; a < view.rank(); ++a)
     if (view.extent(a) > 1) at += index[std::size_t(a + 4 - view.rank())] * view.stride(a);
-  return view.dtype == DType::boolean ? static_cast<const bool*>(view.data)[at] : static_cast<const float*>(view.data)[at];
+  return element(view, at);
 }
 
 class Random {

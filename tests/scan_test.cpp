@@ -8,34 +8,22 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
 
-#include "base/float16.h"
+#include "attend_cases.h"
 
 namespace heed {
 namespace {
 
 using Vector = std::vector<double>;
 
-class Random {
- public:
-  explicit Random(unsigned seed) : engine_(seed) {}
-  int whole(int low, int high) { return std::uniform_int_distribution<int>(low, high)(engine_); }
-  bool chance(int percent) { return whole(1, 100) <= percent; }
-  float normal() { return std::normal_distribution<float>()(engine_); }
+struct Random : attend_cases::Random {
+  using attend_cases::Random::Random;
   Tensor floats(const Shape& shape, DType dtype = DType::f32, float scale = 1) {
-    std::vector<float> values(std::size_t(shape.count()));
-    for (float& x : values) x = scale * normal();
-    Tensor t = Tensor::of(values, shape);
-    if (shape.rank() == 4 && chance(30)) {  // heads before tokens in memory
-      Tensor swapped = t.transpose(1, 2).dense().transpose(1, 2);
-      t = swapped;
-    }
+    Tensor t = attend_cases::Random::floats(shape);
+    for (std::int64_t i = 0; i < t.count(); ++i) t.data<float>()[i] *= scale;
+    if (shape.rank() == 4 && chance(30)) t = t.transpose(1, 2).dense().transpose(1, 2);  // heads before tokens in memory
     return dtype == DType::f32 ? t : t.to(dtype);
   }
-
- private:
-  std::mt19937 engine_;
 };
 
 /// A tensor as doubles in row-major order, stretched to a shape.
@@ -49,10 +37,7 @@ Vector values(const View& view, const Shape& shape) {
       const int own = a - (shape.rank() - view.rank());
       if (own >= 0 && view.extent(own) > 1) at += i * view.stride(own);
     }
-    const void* data = view.data;
-    result.push_back(view.dtype == DType::f32    ? double(static_cast<const float*>(data)[at])
-                     : view.dtype == DType::bf16 ? double(base::from_bf16(static_cast<const std::uint16_t*>(data)[at]))
-                                                 : double(base::from_f16(static_cast<const std::uint16_t*>(data)[at])));
+    result.push_back(attend_cases::element(view, at));
   }
   return result;
 }

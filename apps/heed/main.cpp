@@ -8,7 +8,9 @@
 #include "command.h"
 #include "heed/attend.h"
 
-int main(int argc, char** argv) {
+namespace {
+
+int run(int argc, char** argv) {
   CLI::App app{"heed: attention on CPUs"};
   app.require_subcommand(1);
   heed::app::Action action;
@@ -19,15 +21,18 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "heed: {}\n", error.what());
-    return 2;
   }
   const char* log = std::getenv("HEED_LOG");
   if (log != nullptr && std::strcmp(log, "plan") == 0)
     heed::set_plan_log([](const std::string& plan) { fmt::print(stderr, "plan: {}\n", plan); });
+  return action();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
   try {
-    return action();
+    return run(argc, argv);  // a CPU without AVX2, or HEED_ISA, is refused before arguments are read
   } catch (const std::exception& error) {
     fmt::print(stderr, "heed: {}\n", error.what());
     return 2;

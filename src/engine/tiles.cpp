@@ -177,7 +177,7 @@ void run_few(const Call& c) {
     Rows& rows = workers[worker];
     Buffer& buffer = packed[std::size_t(worker)];
     if (!buffer && !c.direct) buffer = Buffer(c.key_tile_words() + c.value_tile_words());
-    float *k = buffer.get(), *v = k + c.key_tile_words();
+    float *k = buffer.get(), *v = k ? k + c.key_tile_words() : nullptr;
     load_few(c, rows, head);
     for (std::int64_t tile = at * chunk; tile < std::min((at + 1) * chunk, rows.last_tile()); ++tile) {
       if (!rows.sees(tile)) continue;

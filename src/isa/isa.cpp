@@ -55,10 +55,10 @@ std::string why_not(Isa set) {
   const auto need = [&](bool present, const char* what) {
     if (!present) lacks += (lacks.empty() ? "lacks " : ", ") + std::string(what);
   };
-  if (set == Isa::avx512_bf16_emulated || set == Isa::amx_emulated) return lacks;
   need(c.avx2, "AVX2");
   need(c.fma, "FMA");
   need(c.f16c, "F16C");
+  if (set == Isa::avx512_bf16_emulated || set == Isa::amx_emulated) return lacks;
   if (set >= Isa::avx512) need(c.avx512, "AVX-512 (F, BW, DQ, VL)");
   if (set >= Isa::avx512_bf16) need(c.avx512_bf16, "AVX512-BF16");
   if (set == Isa::amx) {

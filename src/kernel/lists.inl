@@ -158,19 +158,6 @@ void leaky(float* x, std::int64_t n, float slope) {
   for (std::int64_t e = 0; e < n; e += width) store(x + e, leaky_of(load(x + e), by));
 }
 
-/// e^x for x <= 0: 2^n times a polynomial of degree 6 for 2^f, |f| <= 1/2 (relative error 2e-9).
-inline V exp_of(V x) {
-  const V y = mul(x, set1(1.44269504088896341f)), least = set1(-126.0f), bounded = max(least, y), n = round(bounded), f = sub(bounded, n);
-  V p = set1(1.54614447e-4f);
-  p = fma(p, f, set1(1.34004282e-3f));
-  p = fma(p, f, set1(9.61805668e-3f));
-  p = fma(p, f, set1(5.55032723e-2f));
-  p = fma(p, f, set1(2.40226509e-1f));
-  p = fma(p, f, set1(6.93147207e-1f));
-  p = fma(p, f, set1(1.0f));
-  return if_less(y, least, zero(), scale_by(p, n));
-}
-
 void softmax(float* x, std::int64_t n, float* max_to, float* sum_to) {
   const std::int64_t end = (n + width - 1) / width * width;
   for (std::int64_t e = n; e < end; ++e) x[e] = -infinity;

@@ -41,6 +41,7 @@ inline V gather_part(const float* from, std::int64_t stride, const std::int64_t*
   return _mm256_insertf128_ps(_mm256_castps128_ps256(four(index, n)), n > 4 ? four(index + 4, n - 4) : _mm_setzero_ps(), 1);
 }
 
+#include "kernel/exp.inl"
 #include "kernel/lists.inl"
 
 }  // namespace avx2

@@ -34,6 +34,7 @@ inline V gather_part(const float* from, std::int64_t stride, const std::int64_t*
   return _mm512_insertf32x8(_mm512_castps256_ps512(eight(index, __mmask8(mask))), eight(index + 8, __mmask8(mask >> 8)), 1);
 }
 
+#include "kernel/exp.inl"
 #include "kernel/lists.inl"
 
 }  // namespace avx512

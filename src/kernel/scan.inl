@@ -154,21 +154,8 @@ void add_product(const float* x, const float* y, float factor, std::int64_t n, f
   for (std::int64_t i = 0; i < n; i += width) store(to + i, fma(mul(load(x + i), load(y + i)), f, load(to + i)));
 }
 
-/// x = (n + f) ln 2, |f| <= 1/2: a polynomial of degree 6 for 2^f, n added to the exponent. The reduction is in two parts.
 void exp(const float* x, std::int64_t n, float* to) {
-  const V least = set1(-87.0f), most = set1(87.0f);
-  for (std::int64_t i = 0; i < n; i += width) {
-    const V given = load(x + i), bounded = min(most, max(least, given)), whole = round(mul(bounded, set1(1.44269504088896341f)));
-    const V f = mul(fma(whole, set1(-1.42860677e-6f), fma(whole, set1(-0.693145752f), bounded)), set1(1.44269504088896341f));
-    V y = set1(1.54614447e-4f);
-    y = fma(y, f, set1(1.34004282e-3f));
-    y = fma(y, f, set1(9.61805668e-3f));
-    y = fma(y, f, set1(5.55032723e-2f));
-    y = fma(y, f, set1(2.40226509e-1f));
-    y = fma(y, f, set1(6.93147207e-1f));
-    y = fma(y, f, set1(1.0f));
-    store(to + i, if_less(given, least, zero(), scale_by(y, whole)));
-  }
+  for (std::int64_t i = 0; i < n; i += width) store(to + i, exp_of(load(x + i)));
 }
 
 bool add_small(const float* x, const float* y, float limit, std::int64_t n, float* to) {

@@ -12,6 +12,7 @@ namespace heed::kernel::scan_avx2_loops {
 
 #include "kernel/vector_avx2.inl"
 
+#include "kernel/exp.inl"
 #include "kernel/scan.inl"
 
 }  // namespace heed::kernel::scan_avx2_loops

@@ -12,6 +12,7 @@ namespace heed::kernel::scan_avx512_loops {
 
 #include "kernel/vector_avx512.inl"
 
+#include "kernel/exp.inl"
 #include "kernel/scan.inl"
 
 }  // namespace heed::kernel::scan_avx512_loops

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """hyper-connections: a token at a time, each sum over streams and fractions written out."""
+import numpy as np
 import torch
 
 from autograd import draw, run
@@ -29,15 +30,18 @@ def reference(p, inputs, w):
     return {"out": torch.stack(tokens).view(B, N, C)} | {f"streams_{l}": torch.stack(s).view(B, N, S, C).transpose(1, 2) for l, s in enumerate(seen)}
 
 
-def case(name, seed, S, f, depth, tanh, C=12):
+def case(name, seed, S, f, depth, tanh, C=12, small=1.0):
+    """`small`: what the second token is multiplied by."""
     d, shapes = C // f, {}
     for l in range(depth):
         shapes |= {f"layers.{l}." + n: s for n, s in {
             "static_alpha": (f * S, f * (1 + S)), "dynamic_alpha_fn": (d, f * (1 + S)), "dynamic_alpha_scale": (1,), "static_beta": (f * S,),
             "dynamic_beta_fn": (d, f) if f > 1 else (d,), "dynamic_beta_scale": (1,), "norm.gamma": (d,), "branch.0.weight": (C, C), "branch.0.bias": (C,)}.items()}
     params = {"num_residual_streams": S, "dim": C, "depth": depth, "tanh": tanh, "num_fracs": f}
-    return name, params, draw(seed, x=(2, 3, C)), draw(seed + 50, 0.4, **shapes)
+    inputs = draw(seed, x=(2, 3, C))
+    inputs["x"][:, 1] *= small
+    return name, params, inputs, draw(seed + 50, 0.4, **shapes)
 
 
 run("hyper-connections", reference, [case("fractions", 1, 4, 2, 2, True), case("three-fractions", 2, 2, 3, 1, False), case("identity", 3, 3, 1, 2, False),
-                                     case("deep", 4, 2, 1, 3, True), case("one-stream", 5, 1, 1, 2, True), case("one-stream-fractions", 6, 1, 4, 2, True)], "a token at a time")
+                                     case("deep", 4, 2, 1, 3, True), case("one-stream", 5, 1, 1, 2, True), case("one-stream-fractions", 6, 1, 4, 2, True), case("near-zero", 7, 2, 2, 1, True, small=np.float32(1e-8))], "a token at a time")
