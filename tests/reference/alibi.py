@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""alibi: score - slope_h * |p-j|. No weights, no input alibi_slopes: the slopes are computed.
+"""alibi: score - slope_h * |p-j|. No weights; without the input alibi_slopes the slopes are computed.
 
 Slopes: n = the largest power of two <= H; slope_h = 2^(-8(h+1)/n) for h < n; the others are every second slope of the series
 of 2n, from its first: slope_{n+r} = 2^(-8(2r+1)/(2n)).
@@ -7,7 +7,7 @@ Params: causal=true; the rest as common.py.
 """
 import numpy as np
 
-from common import COMMON, attend, io, qkv, run
+from common import COMMON, attend, combined, io, qkv, run
 
 
 def slopes(H):
@@ -18,11 +18,12 @@ def slopes(H):
 
 
 def reference(params, inputs, weights):
-    return attend(**inputs, **{**COMMON, "causal": True, **params}, alibi_slopes=slopes(inputs["q"].shape[2]))
+    inputs.setdefault("alibi_slopes", slopes(inputs["q"].shape[2]))
+    return attend(**inputs, **{**COMMON, "causal": True, **params})
 
 
 run("alibi", reference, [
     ("", {}, io(*qkv(60)), {}),
     ("six-heads", {}, io(*qkv(61, H=6, G=2)), {}),
     ("both-sides", {"causal": False}, io(*qkv(62, H=3, G=1)), {}),
-], "linear biases")
+] + combined(63, slopes=False) + [("given-slopes", {}, io(*qkv(64), alibi_slopes=np.array([0.5, -0.25, 0, 1], np.float32)), {})], "linear biases")

@@ -5,7 +5,7 @@ Params: window=128 (an integer w: keys on each side, the query's own not counted
 common.py (its two-sided window is not there).
 Visible: (p-j) % d == 0 and 0 <= p-j <= w*d if causal, else |p-j| <= w*d.
 """
-from common import COMMON, attend, io, qkv, run
+from common import COMMON, attend, combined, io, qkv, run
 
 
 def reference(params, inputs, weights):
@@ -19,4 +19,4 @@ run("dilated-window", reference, [
     ("defaults", {}, io(*qkv(41)), {}),
     ("both-sides", {"window": 2, "dilation": 3, "causal": False}, io(*qkv(42, N=9, M=13)), {}),
     ("dense", {"window": 2, "dilation": 1}, io(*qkv(43, N=6, M=6)), {}),
-], "dilated window")
+] + combined(44, window=None, more={"window": 2, "dilation": 2}, causal=False), "dilated window")

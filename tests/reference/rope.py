@@ -13,8 +13,9 @@ yarn      (Peng et al. 2023, "NTK-by-parts") turns r = original_length * f_t / (
 import math
 
 import numpy as np
+import torch
 
-from common import COMMON, attend, io, qkv, run
+from common import COMMON, attend, combined, io, qkv, run
 
 
 def frequencies(R, base, scaling, factor, original_length):
@@ -32,6 +33,9 @@ def frequencies(R, base, scaling, factor, original_length):
 
 
 def turn(x, pos, R, layout, f, m):
+    if torch.is_tensor(x):  # as a matrix
+        eye = np.eye(len(x))
+        return torch.tensor(np.array([turn(e, pos, R, layout, f, m) for e in eye])).T @ x
     y = x.copy()
     for t in range(R // 2):
         a, b = {"half": (t, t + R // 2), "interleaved": (2 * t, 2 * t + 1)}[layout]
@@ -43,7 +47,8 @@ def turn(x, pos, R, layout, f, m):
 def reference(params, inputs, weights):
     o = {**COMMON, "causal": True, "base": 10000.0, "rotary_dim": None, "layout": "half", "scaling": "none", "factor": 1.0,
          "original_length": 2048, **params}
-    q, k = (inputs.pop(n).astype(np.float64) for n in "qk")
+    q, k = (inputs.pop(n) for n in "qk")
+    q, k = (x.clone() if torch.is_tensor(x) else x.astype(np.float64) for x in (q, k))
     (B, N, H, D), M = q.shape, k.shape[1]
     R, layout = o.pop("rotary_dim") or D, o.pop("layout")
     f, m = frequencies(R, o.pop("base"), o.pop("scaling"), o.pop("factor"), o.pop("original_length"))
@@ -52,10 +57,10 @@ def reference(params, inputs, weights):
         Nb = int(inputs["query_lengths"][b]) if "query_lengths" in inputs else N
         for i in range(N):
             for h in range(H):
-                q[b, i, h] = turn(q[b, i, h], i + Mb - Nb, R, layout, f, m)
+                q[b, i, h] = turn(q[b, i, h].clone() if torch.is_tensor(q) else q[b, i, h], i + Mb - Nb, R, layout, f, m)
         for j in range(M):
             for g in range(k.shape[2]):
-                k[b, j, g] = turn(k[b, j, g], j, R, layout, f, m)
+                k[b, j, g] = turn(k[b, j, g].clone() if torch.is_tensor(k) else k[b, j, g], j, R, layout, f, m)
     return attend(q, k, **inputs, **o)
 
 
@@ -70,4 +75,7 @@ run("rope", reference, [
     ("yarn-default-length", {"scaling": "yarn", "factor": 8.0}, io(*qkv(77, D=16)), {}),
     ("more-queries", {"causal": False}, io(*qkv(78, N=7, M=4)), {}),
     ("lengths", {}, io(*qkv(79), key_lengths=np.array([6, 9], np.int64)), {}),
-], "rotary positions")
+] + combined(65, rotary_dim=6, base=300.0, causal=False)
+  + [("combined-yarn-interleaved", *combined(66, scaling="yarn", factor=3.0, original_length=100, base=50.0, layout="interleaved")[0][1:]),
+     ("combined-linear-partial", *combined(67, scaling="linear", factor=2.5, rotary_dim=2)[0][1:]),
+     ("combined-ntk-partial", *combined(68, scaling="ntk", factor=2.5, rotary_dim=4)[0][1:])], "rotary positions")

@@ -6,14 +6,15 @@ c = clip(j - p, -max_distance, max_distance) + max_distance.
 Params: max_distance=16 (m); the rest as common.py.
 """
 import numpy as np
+import torch
 
-from common import COMMON, attend, io, qkv, rand, run
+from common import COMMON, attend, combined, io, qkv, rand, run
 
 
 def reference(params, inputs, weights):
     o = {**COMMON, "max_distance": 16, **params}
     m = o.pop("max_distance")
-    a, b = (weights[n].astype(np.float64) for n in ("key_table", "value_table"))
+    a, b = (weights[n] if torch.is_tensor(weights[n]) else weights[n].astype(np.float64) for n in ("key_table", "value_table"))
     assert len(a) == len(b) == 2 * m + 1
 
     def row(p, j):
@@ -30,4 +31,4 @@ run("shaw", reference, [
     ("defaults", {}, io(*qkv(91)), tables(91, 16)),
     ("causal", {"max_distance": 2, "causal": True}, io(*qkv(92, H=6, G=3)), tables(92, 2)),
     ("more-queries", {"max_distance": 2}, io(*qkv(93, N=7, M=4)), tables(93, 2)),
-], "relative position vectors")
+] + combined(94, max_distance=2, weights=tables(94, 2, D=10, E=7)), "relative position vectors")

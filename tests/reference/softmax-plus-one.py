@@ -3,10 +3,10 @@
 
 Params: as common.py without weighting.
 """
-from common import io, preset, qkv, run
+from common import combined, io, preset, qkv, run
 
 run("softmax-plus-one", preset(fixed={"weighting": "softmax_plus_one"}), [
     ("", {}, io(*qkv(50)), {}),
     ("causal", {"causal": True}, io(*qkv(51)), {}),
     ("more-queries", {"causal": True}, io(*qkv(52, N=7, M=4)), {}),
-], "softmax with one more in the denominator")
+] + combined(53, sinks=False, weightings=()), "softmax with one more in the denominator")

@@ -10,8 +10,9 @@ Bucket: n = num_buckets; bidirectional: n = n/2, start = n if r > 0 else 0, d = 
 import math
 
 import numpy as np
+import torch
 
-from common import COMMON, attend, io, qkv, rand, run
+from common import COMMON, attend, combined, io, qkv, rand, run
 
 
 def bucket(r, n, max_distance, bidirectional):
@@ -35,11 +36,11 @@ def bucket(r, n, max_distance, bidirectional):
 
 def reference(params, inputs, weights):
     o = {**COMMON, "num_buckets": 32, "max_distance": 128, "bidirectional": False, "scale": 1.0, "causal": True, **params}
-    table = weights["relative_attention_bias.weight"].astype(np.float64)
+    table = weights["relative_attention_bias.weight"]
     n, m, both = o.pop("num_buckets"), o.pop("max_distance"), o.pop("bidirectional")
     (B, N, H, _), M = inputs["q"].shape, inputs["k"].shape[1]
     assert table.shape == (n, H)
-    bias = np.zeros((B, H, N, M))
+    bias = table.new_zeros(B, H, N, M) if torch.is_tensor(table) else np.zeros((B, H, N, M))
     for b in range(B):
         Mb = int(inputs["key_lengths"][b]) if "key_lengths" in inputs else M
         Nb = int(inputs["query_lengths"][b]) if "query_lengths" in inputs else N
@@ -63,4 +64,5 @@ run("t5-bias", reference, [
     ("scale", {"scale": 0.25, "num_buckets": 8, "max_distance": 19}, io(*qkv(83)), table(83, 8, 4)),
     ("more-queries", {"bidirectional": True, "causal": False, "num_buckets": 12, "max_distance": 17},
      io(*qkv(84, N=10, M=5)), table(84, 12, 4)),
-], "T5's relative position bias")
+] + combined(85, bidirectional=True, num_buckets=10, max_distance=7, weights=table(85, 10, 6))
+  + [("combined-one-way", *combined(86, num_buckets=6, max_distance=5, weights=table(86, 6, 6))[0][1:])], "T5's relative position bias")

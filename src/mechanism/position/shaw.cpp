@@ -21,7 +21,6 @@ struct Shaw : Attention {
 
   void run(Ops& ops) override {
     const auto B = q.extent(0), N = q.extent(1), H = q.extent(2), M = k.extent(1), D = q.extent(3), C = 2 * max_distance + 1;
-    if (softcap != 0) fail("parameter softcap", "0: the relative term enters before a cap", std::to_string(softcap));
     // q a_c for every class c, then the class of each pair.
     const Tensor index = pairs<std::int64_t>(DType::i64, [this](auto p, auto j) {
                            return std::clamp(j - p, -max_distance, max_distance) + max_distance;
@@ -30,9 +29,19 @@ struct Shaw : Attention {
     const Tensor terms = ops.scale(ops.linear(q.permute({0, 2, 1, 3}), key_table), by);
     const Shape all{B, H, N, M};
     const Tensor classes = index.broadcast(all);
-    const Tensor relative = ops.gather(terms, 3, classes);
+    Tensor relative = ops.gather(terms, 3, classes);
+    auto o = attend_options();
+    if (softcap != 0) {  // of the whole score: it is added, capped, to a product of weight 0
+      const auto G = k.extent(2);
+      if (G < 1 || H % G) fail("input k", "a number of heads that divides " + std::to_string(H), k.shape().text());
+      const Tensor grouped = q.permute({0, 2, 1, 3}).reshape({B, G, H / G * N, D});
+      const Tensor content = ops.matmul(grouped, k.permute({0, 2, 3, 1})).reshape(all);
+      const Tensor score = ops.add(ops.scale(content, by), relative);
+      relative = ops.scale(ops.tanh(ops.scale(score, float(1 / softcap))), float(softcap));
+      o.scale = 0, o.softcap = 0;
+    }
     wanted.insert(&weights);
-    attend(ops, q, k, v, attend_options(), {bias.defined() ? ops.add(relative, bias) : relative, alibi_slopes, sink});
+    attend(ops, q, k, v, o, {bias.defined() ? ops.add(relative, bias) : relative, alibi_slopes, sink});
     // The weight of each class times its vector.
     const Tensor sums = ops.scatter_add(weights, 3, classes, C);
     out = ops.add(out, ops.matmul(sums, value_table).permute({0, 2, 1, 3}));

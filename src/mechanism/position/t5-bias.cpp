@@ -33,7 +33,7 @@ struct T5Bias : CausalAttention {
     if (distance < exact) return first + distance;
     const double grown =
         std::log(double(distance) / double(exact)) / std::log(double(max_distance) / double(exact)) * double(buckets - exact);
-    return first + std::min(exact + std::int64_t(grown), buckets - 1);
+    return first + std::min(exact + std::int64_t(grown + 1e-9), buckets - 1);  // exact where it is a whole number
   }
 
   void run(Ops& ops) override {
