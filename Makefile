@@ -48,7 +48,7 @@ sanitize: install
 
 # Each fuzzer for SECONDS from the seeds of fuzz/seeds.py; inputs that it keeps stay in build/fuzz/corpus, what it breaks on in build/fuzz.
 SECONDS := 60
-FUZZERS := safetensors gguf params case
+FUZZERS := safetensors gguf params case model config
 fuzz: install
 	@dpkg -s clang-16 >/dev/null 2>&1 || $(SUDO) apt-get install -y -q --no-install-recommends clang-16
 	cmake --preset fuzz >/dev/null
@@ -56,7 +56,7 @@ fuzz: install
 	python3 fuzz/seeds.py build/fuzz/corpus
 	cd build/fuzz && for target in $(FUZZERS); do \
 	  echo "$$target, $(SECONDS) s"; \
-	  ./$${target}_fuzz -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=8192 -verbosity=0 -print_final_stats=1 corpus/$$target || exit 1; \
+	  ./$${target}_fuzz -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=12288 -verbosity=0 -print_final_stats=1 corpus/$$target || exit 1; \
 	done
 
 # Format, direction of includes, and clang-tidy on what the last commit changed (kernels aside: clang does not know their pragmas).

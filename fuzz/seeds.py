@@ -3,14 +3,16 @@
 """Where the fuzzers begin: a folder a target of small valid inputs. usage: fuzz/seeds.py FOLDER
 
 safetensors, case: the case files below 8 KiB; params: their parameters behind the byte that chooses a mechanism;
-gguf: a file a tensor type, with metadata of every kind.
+gguf: a file a tensor type, with metadata of every kind; model: GGUF models of one layer; config: config.json and tokenizer.json.
 """
 import json
+import math
 import pathlib
 import struct
 import sys
 
-CASES = pathlib.Path(__file__).resolve().parent.parent / "tests" / "cases"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CASES = ROOT / "tests" / "cases"
 # Tensor type: elements and bytes of a block (F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, BF16).
 BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 12: (256, 144), 13: (256, 176), 14: (256, 210),
           30: (1, 2)}
@@ -20,21 +22,73 @@ def text(s):
     return struct.pack("<Q", len(s)) + s.encode()
 
 
-def gguf(kind, version):
-    size, width = BLOCKS[kind]
+def value(x):
+    """A metadata value of GGUF with its type: text, u32, f32, lists of text or i32."""
+    if isinstance(x, str):
+        return struct.pack("<I", 8) + text(x)
+    if isinstance(x, list):
+        inside = b"".join(text(y) if isinstance(y, str) else struct.pack("<i", y) for y in x)
+        return struct.pack("<IIQ", 9, 8 if isinstance(x[0], str) else 5, len(x)) + inside
+    return struct.pack("<If", 6, x) if isinstance(x, float) else struct.pack("<II", 4, x)
+
+
+def gguf(version, keys, tensors):
+    """keys: name to packed value; tensors: name to (shape, type). Their bytes count up, so that floats stay moderate."""
+    head, data = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(keys)), b""
+    head += b"".join(text(name) + packed for name, packed in keys.items())
+    for name, (shape, kind) in tensors.items():
+        count, width = BLOCKS[kind]
+        head += text(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape) + struct.pack("<IQ", kind, len(data))
+        size = math.prod(shape) // count * width
+        data += (b"".join(struct.pack("<f", 0.05 * (i % 7 - 3)) for i in range(size // 4)) if kind == 0 else bytes(i % 61 for i in range(size)))
+        data += bytes(-len(data) % 32)
+    return head + bytes(-len(head) % 32) + data
+
+
+def every_kind(kind, version):
     scalars = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-    keys = [text(f"k{t}") + struct.pack("<I", t) + struct.pack(form, 1) for t, form in scalars.items()]
-    keys.append(text("general.architecture") + struct.pack("<I", 8) + text("llama"))
-    keys.append(text("tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("b"))
-    keys.append(text("types") + struct.pack("<IIQ", 9, 5, 2) + struct.pack("<ii", 1, 3))
-    tensor = text("w") + struct.pack("<IQQIQ", 2, size, 2, kind, 0)
-    head = b"GGUF" + struct.pack("<IQQ", version, 1, len(keys)) + b"".join(keys) + tensor
-    return head + bytes(-len(head) % 32) + bytes(range(256))[:width] * 2
+    keys = {f"k{t}": struct.pack("<I", t) + struct.pack(form, 1) for t, form in scalars.items()}
+    keys |= {"general.architecture": value("llama"), "tokens": value(["a", "b"]), "types": value([1, 3])}
+    return gguf(version, keys, {"w": ((BLOCKS[kind][0], 2), kind)})
+
+
+def tiny_model(architecture, kind, **more):
+    """One layer of width 32, two heads, 40 tokens."""
+    p = architecture + "."
+    keys = {"general.architecture": architecture, p + "block_count": 1, p + "embedding_length": 32, p + "attention.head_count": 2,
+            p + "attention.head_count_kv": 1, p + "feed_forward_length": 32, p + "context_length": 64, p + "attention.layer_norm_rms_epsilon": 1e-5,
+            "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm", "tokenizer.ggml.tokens": [chr(ord("!") + i) for i in range(30)] + list("abcdefgh") + ["ab", "<s>"],
+            "tokenizer.ggml.merges": ["a b"], "tokenizer.ggml.token_type": [1] * 39 + [3], "tokenizer.ggml.eos_token_id": 39}
+    keys |= {(p + k if "." in k else k): v for k, v in more.items()}
+    tensors = {"token_embd.weight": ((32, 40), kind), "output_norm.weight": ((32,), 0), "blk.0.attn_norm.weight": ((32,), 0), "blk.0.ffn_norm.weight": ((32,), 0)}
+    tensors |= {f"blk.0.{n}.weight": ((32, rows), kind) for n, rows in
+                {"attn_q": 32, "attn_k": 16, "attn_v": 16, "attn_output": 32, "ffn_gate": 32, "ffn_up": 32, "ffn_down": 32}.items()}
+    if architecture == "qwen2":
+        tensors |= {f"blk.0.{n}.bias": ((rows,), 0) for n, rows in {"attn_q": 32, "attn_k": 16, "attn_v": 16}.items()}
+    return gguf(3, {k: value(v) for k, v in keys.items()}, tensors)
+
+
+def hugging_face():
+    config = json.loads((ROOT / "models" / "stdlib-lm" / "config.json").read_text())
+    yield "config", b"0" + json.dumps(config).encode()
+    for name, rope in {"linear": {}, "dynamic": {}, "yarn": {"original_max_position_embeddings": 64, "truncate": False},
+                       "llama3": {"low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 64}}.items():
+        yield name, b"0" + json.dumps(config | {"rope_scaling": {"rope_type": name, "factor": 2.0} | rope}).encode()
+    yield "mistral", b"0" + json.dumps(config | {"model_type": "mistral", "sliding_window": 5}).encode()
+    yield "qwen2", b"0" + json.dumps(config | {"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 2, "layer_types": ["full_attention"] * 6}).encode()
+    step = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+    split = lambda regex: {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated"}
+    steps = {"gpt2": step, "smollm": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, step]},
+             "llama3": {"type": "Sequence", "pretokenizers": [split(r"\p{N}{1,3}"), step]}, "qwen2-steps": {"type": "Sequence", "pretokenizers": [split(r"(?i:'s)|\p{N}|"), step]}}
+    for name, pre in steps.items():
+        vocabulary = {t: i for i, t in enumerate([*"ab12", "ab", "\u0120"])}
+        yield name, b"1" + json.dumps({"model": {"type": "BPE", "vocab": vocabulary, "merges": ["a b", ["1", "2"]]}, "pre_tokenizer": pre,
+                                       "added_tokens": [{"id": 9, "content": "<s>", "special": True}]}).encode()
 
 
 def main():
     root = pathlib.Path(sys.argv[1])
-    files = {name: root / name for name in ("safetensors", "case", "params", "gguf")}
+    files = {name: root / name for name in ("safetensors", "case", "params", "gguf", "model", "config")}
     for folder in files.values():
         folder.mkdir(parents=True, exist_ok=True)
     slugs = sorted({path.name.split("--")[0] for path in CASES.iterdir()})
@@ -48,7 +102,13 @@ def main():
         params = header.get("__metadata__", {}).get("params", "{}")
         (files["params"] / path.stem).write_bytes(bytes([slugs.index(path.name.split("--")[0])]) + params.encode())
     for kind in BLOCKS:
-        (files["gguf"] / f"type{kind}").write_bytes(gguf(kind, 2 + kind % 2))
+        (files["gguf"] / f"type{kind}").write_bytes(every_kind(kind, 2 + kind % 2))
+    for architecture in ("llama", "qwen2"):
+        for kind in (2, 3, 8):
+            (files["model"] / f"{architecture}{kind}").write_bytes(tiny_model(architecture, kind))
+    (files["model"] / "yarn").write_bytes(tiny_model("llama", 8, **{"rope.scaling.type": "yarn", "rope.scaling.factor": 2.0, "attention.sliding_window": 3}))
+    for name, data in hugging_face():
+        (files["config"] / name).write_bytes(data)
 
 
 main()

@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include <fstream>
 #include <memory>
 
 #include "command.h"
@@ -51,15 +52,37 @@ int verify(const std::vector<std::string>& files, const heed::Context& context) 
 
 }  // namespace
 
+nlohmann::json parse_json(const std::string& text) {
+  bool deep = false;
+  json value = json::parse(
+      text, [&](int depth, json::parse_event_t, json&) { return deep |= depth > 32, !deep; }, false);
+  return deep ? json(json::value_t::discarded) : value;
+}
+
 nlohmann::json parse_pairs(const std::vector<std::string>& pairs) {
   json params = json::object();
   for (const auto& pair : pairs) {
     const auto at = pair.find('=');
     if (at == std::string::npos || at == 0) heed::fail("-p", "name=value", "'" + pair + "'");
-    auto value = json::parse(pair.substr(at + 1), nullptr, false);
+    auto value = parse_json(pair.substr(at + 1));
     params[pair.substr(0, at)] = value.is_discarded() ? json(pair.substr(at + 1)) : value;
   }
   return params;
+}
+
+std::string read_text(const std::string& option, const std::string& path) {
+  constexpr std::size_t most = std::size_t{1} << 30, piece = std::size_t{1} << 20;
+  std::ifstream file(path, std::ios::binary);
+  std::string text;
+  while (file && text.size() <= most) {
+    const auto before = text.size();
+    text.resize(before + piece);
+    file.read(text.data() + before, piece);
+    text.resize(before + std::size_t(file.gcount()));
+  }
+  if (!file.eof() && text.size() <= most) heed::fail(option, "a file that can be read", "'" + path + "'");
+  if (text.size() > most) heed::fail(option, "at most 1 GiB", "more in '" + path + "'");
+  return text;
 }
 
 void add_catalogue(CLI::App& app, Action& action) {
@@ -84,7 +107,7 @@ void add_catalogue(CLI::App& app, Action& action) {
 
   auto* verify_command = app.add_subcommand("verify", "run case files and compare");
   verify_command->add_option("files", o->files)->required();
-  verify_command->add_option("--threads", o->context.threads)->check(CLI::NonNegativeNumber);
+  verify_command->add_option("--threads", o->context.threads)->check(thread_range());
   verify_command->callback([=, &action] { action = [=] { return verify(o->files, o->context); }; });
 }
 

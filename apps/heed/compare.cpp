@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <memory>
-#include <sstream>
 
 #include "../report/columns.h"
 #include "../report/report.h"
@@ -76,13 +74,11 @@ int compare(const Options& o) {
   if (!o.report.empty()) {
     const auto folder = std::filesystem::path(o.report).parent_path();
     if (!folder.empty() && !std::filesystem::is_directory(folder)) fail("--report", "a file in a folder that exists", o.report);
+    if (std::filesystem::exists(o.report) && !std::filesystem::is_regular_file(o.report))
+      fail("--report", "a regular file or none yet", o.report);
   }
   const Model model = Model::load(o.model, o.threads);
-  std::ifstream file(o.text, std::ios::binary);
-  if (!file || std::filesystem::is_directory(o.text)) fail("--text", "a file that can be read", "'" + o.text + "'");
-  std::ostringstream text;
-  text << file.rdbuf();
-  auto ids = model.tokenizer().encode(text.str());
+  auto ids = model.tokenizer().encode(read_text("--text", o.text));
   const auto most = model.config().context, n = o.tokens > 0 ? o.tokens : std::min(most, std::int64_t(ids.size()));
   if (n > most) fail("--context", "at most the model's " + std::to_string(most) + " tokens", std::to_string(n));
   if (n > std::int64_t(ids.size())) fail("--context", "at most the text's " + std::to_string(ids.size()) + " tokens", std::to_string(n));
@@ -132,10 +128,10 @@ void add_compare(CLI::App& app, Action& action) {
   command->add_option("--text", o->text, "a file to read")->required();
   command->add_option("--with", o->with,
                       "SLUG[,name=value]...: a mechanism in place of the model's attention, any number of times (ten usual ones)");
-  command->add_option("--context", o->tokens, "the first tokens of the text (as many as the model reads)")->check(CLI::PositiveNumber);
-  command->add_option("--split", o->split, "read so many tokens, score the rest one at a time")->check(CLI::PositiveNumber);
+  command->add_option("--context", o->tokens, "the first tokens of the text (as many as the model reads)")->check(count_range(1));
+  command->add_option("--split", o->split, "read so many tokens, score the rest one at a time")->check(count_range(1));
   command->add_option("--report", o->report, "an HTML page with the table, curves and attention maps");
-  command->add_option("--threads", o->threads)->check(CLI::NonNegativeNumber);
+  command->add_option("--threads", o->threads)->check(thread_range());
   command->add_option("--precision", o->precision, "strict or fast")->check(CLI::IsMember({"strict", "fast"}));
   command->add_flag("--json", o->as_json);
   command->callback([=, &action] { action = [=] { return compare(*o); }; });

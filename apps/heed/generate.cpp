@@ -5,9 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <memory>
-#include <sstream>
 
 #include "command.h"
 #include "heed/model.h"
@@ -34,23 +32,15 @@ struct Options {
 void add_common(CLI::App& command, Options& o) {
   command.add_option("--model", o.model, "a Hugging Face directory or a GGUF file")->required();
   command.add_option("--with", o.with, "SLUG[,name=value]...: the mechanism in place of the model's attention");
-  command.add_option("--threads", o.threads)->check(CLI::NonNegativeNumber);
+  command.add_option("--threads", o.threads)->check(thread_range());
   command.add_option("--precision", o.precision, "strict or fast")->check(CLI::IsMember({"strict", "fast"}));
-}
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) fail(path, "a file that can be read", "none");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 int generate(const Options& o) {
   const Model model = Model::load(o.model, o.threads);
   const Tokenizer& tokenizer = model.tokenizer();
   if (o.prompt.empty() == o.text.empty()) fail("--prompt", "a text, or --text FILE", o.prompt.empty() ? "neither" : "both");
-  const auto ids = tokenizer.encode(o.text.empty() ? o.prompt : read_file(o.text), o.special);
+  const auto ids = tokenizer.encode(o.text.empty() ? o.prompt : read_text("--text", o.text), o.special);
   if (ids.empty()) fail("--prompt", "at least one token", "none");
   const auto need = std::int64_t(ids.size()) + o.tokens;
   if (need > model.config().context)
@@ -81,7 +71,7 @@ std::vector<int> given_ids(const Options& o, const Model& model) {
   if (o.ids.empty() == o.text.empty()) fail("--ids", "numbers, or --text FILE", o.ids.empty() ? "neither" : "both");
   std::vector<int> ids;
   if (!o.ids.empty()) {
-    const auto list = nlohmann::json::parse("[" + o.ids + "]", nullptr, false);
+    const auto list = parse_json("[" + o.ids + "]");
     if (list.is_discarded()) fail("--ids", "numbers separated by commas", "'" + o.ids + "'");
     for (const auto& id : list) {
       if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() >= model.config().vocabulary)
@@ -89,7 +79,7 @@ std::vector<int> given_ids(const Options& o, const Model& model) {
       ids.push_back(id.get<int>());
     }
   } else {
-    ids = model.tokenizer().encode(read_file(o.text), o.special);
+    ids = model.tokenizer().encode(read_text("--text", o.text), o.special);
   }
   if (o.context_tokens > std::int64_t(ids.size()))
     fail("--context", "at most the text's " + std::to_string(ids.size()) + " tokens", std::to_string(o.context_tokens));
@@ -136,7 +126,7 @@ void add_generate(CLI::App& app, Action& action) {
   add_common(*write, *o);
   write->add_option("--prompt", o->prompt, "the text to continue");
   write->add_option("--text", o->text, "a file that holds it");
-  write->add_option("--tokens", o->tokens, "the most tokens to write (64)")->check(CLI::NonNegativeNumber);
+  write->add_option("--tokens", o->tokens, "the most tokens to write (64)")->check(count_range(0));
   write->add_option("--temperature", o->sampling.temperature, "0: the likeliest token each time");
   write->add_option("--top-k", o->sampling.top_k, "0: all");
   write->add_option("--top-p", o->sampling.top_p);
@@ -149,7 +139,7 @@ void add_generate(CLI::App& app, Action& action) {
     add_common(command, *o);
     command.add_option("--text", o->text, "a file to read");
     command.add_option("--ids", o->ids, "token ids, separated by commas");
-    command.add_option("--context", o->context_tokens, "the first tokens of the text (all)")->check(CLI::PositiveNumber);
+    command.add_option("--context", o->context_tokens, "the first tokens of the text (all)")->check(count_range(1));
     command.add_flag("--special", o->special, "special tokens spelled in the text are meant");
   };
   auto* rows = app.add_subcommand("logits", "the logits of every position, to a safetensors file");

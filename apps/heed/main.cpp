@@ -2,6 +2,8 @@
 // The command line. Exit codes: 0 done, 1 the answer is no, 2 wrong use.
 #include <fmt/core.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -32,7 +34,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return run(argc, argv);  // a CPU without AVX2, or HEED_ISA, is refused before arguments are read
+    const int code = run(argc, argv);  // a CPU without AVX2, or HEED_ISA, is refused before arguments are read
+    if (std::fflush(stdout) != 0) heed::fail("standard output", "a stream that can be written", std::strerror(errno));
+    return code;
   } catch (const std::exception& error) {
     fmt::print(stderr, "heed: {}\n", error.what());
     return 2;

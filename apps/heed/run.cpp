@@ -35,7 +35,7 @@ Example from_file(const Request& r) {
       for (auto& [name, tensor] : *group)
         if (tensor.dtype() == DType::f32) tensor = tensor.to(r.type());
   json params = json::object();
-  if (const auto found = file.metadata.find("params"); found != file.metadata.end()) params = json::parse(found->second, nullptr, false);
+  if (const auto found = file.metadata.find("params"); found != file.metadata.end()) params = parse_json(found->second);
   if (!params.is_object()) fail(r.in + ": params", "a JSON object", "something else");
   params.update(parse_pairs(r.pairs));
   given.params = params.dump();
@@ -69,10 +69,11 @@ int run(const Request& r) {
 
 void add_run(CLI::App& app, Action& action) {
   const auto r = std::make_shared<Request>();
+  const auto a_name = [](const std::string& name) { return name.empty() ? "expected a file's name, got \"\"" : ""; };
   auto* command = app.add_subcommand("run", "run a mechanism on the tensors of a safetensors file, or on random ones");
   command->add_option("slug", r->slug)->required();
-  command->add_option("--in", r->in, "tensors in.NAME and weight.NAME; random ones without it");
-  command->add_option("--out", r->out, "where the outputs go, and the random tensors they are of");
+  command->add_option("--in", r->in, "tensors in.NAME and weight.NAME; random ones without it")->check(a_name);
+  command->add_option("--out", r->out, "where the outputs go, and the random tensors they are of")->check(a_name);
   command->add_option("--output", r->outputs, "an output besides the default `out`")->allow_extra_args(false);
   r->add_to(*command);
   command->callback([r, &action] { action = [r] { return run(*r); }; });

@@ -48,7 +48,7 @@ void on_each(int workers, F&& body) {
 
 int thread_count(int threads) {
   if (nested()) return 1;
-  return threads > 0 ? threads : most_threads();
+  return threads > 0 ? std::min(threads, 1024) : most_threads();  // where a thread cannot be made, OpenMP ends the process
 }
 
 void parallel(int threads, std::int64_t tasks, const std::function<void(std::int64_t, int)>& task) {

@@ -6,7 +6,7 @@
 
 namespace heed::base {
 
-/// Threads a loop of `threads` (0: all) will use.
+/// Threads a loop of `threads` (0: all) will use, at most 1024.
 int thread_count(int threads);
 
 /// task(index, worker) for index in [0, tasks), worker in [0, thread_count(threads)). The first exception is thrown

@@ -2,6 +2,7 @@
 #include "heed/safetensors.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -167,6 +168,9 @@ class Pending {
  public:
   explicit Pending(const std::string& path) : path_(path) {
     if (path.find('\0') != std::string::npos) fail("file " + in_quotes(path), "a path without NUL characters", "one with");
+    struct stat there {};
+    if (::stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode))  // a rename would replace a device by a file
+      fail("file " + in_quotes(path), "a regular file or none yet", S_ISDIR(there.st_mode) ? "a directory" : "a device, pipe or socket");
     static std::atomic<unsigned> counter{0};
     for (int tries = 0; fd_ < 0; ++tries) {
       temporary_ = path + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);

@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <numbers>
+
+#include "format/json.h"
 
 namespace heed::model {
 namespace {
@@ -51,12 +52,6 @@ class Keys {
   std::string file_;
 };
 
-void check_heads(const Config& c, const std::string& file) {
-  if (c.heads % c.kv_heads) fail(file, "key heads that divide the " + std::to_string(c.heads) + " query heads", std::to_string(c.kv_heads));
-  if (c.head_width % 2) fail(file, "heads of even width", std::to_string(c.head_width));
-  if (c.layers > 10000 || c.heads > 100000 || c.head_width > 65536) fail(file, "a model that fits in memory", "larger numbers");
-}
-
 void read_scaling(Config& c, const json& config, const Keys& keys) {
   const char* name = keys.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
   c.rope.base = keys.number_or("rope_theta", 10000);
@@ -73,7 +68,12 @@ void read_scaling(Config& c, const json& config, const Keys& keys) {
   c.rope_scaling = type;
   c.rope.original = rope.number_or("original_max_position_embeddings", double(c.context));
   c.rope.factor = type == "yarn" && !rope.has("factor") ? double(c.context) / c.rope.original : rope.number("factor");
-  if (type == "dynamic") c.rope.original = double(c.context), c.context = std::int64_t(double(c.context) * c.rope.factor);
+  if (type == "dynamic") {
+    c.rope.original = double(c.context);
+    const double longest = c.rope.original * c.rope.factor;
+    if (!(longest >= 1 && longest <= 0x1p40)) fail(rope.file() + ": factor", "a context of 1 to 2^40 tokens", std::to_string(longest));
+    c.context = std::int64_t(longest);
+  }
   if (type == "llama3") {
     c.rope.low_frequency = rope.number("low_freq_factor");
     c.rope.high_frequency = rope.number("high_freq_factor");
@@ -113,8 +113,14 @@ void read_windows(Config& c, const json& config, const Keys& keys) {
 
 }  // namespace
 
+void check_sizes(const Config& c, const std::string& file) {
+  if (c.heads % c.kv_heads) fail(file, "key heads that divide the " + std::to_string(c.heads) + " query heads", std::to_string(c.kv_heads));
+  if (c.head_width % 2) fail(file, "heads of even width", std::to_string(c.head_width));
+  if (c.layers > 10000 || c.heads > 100000 || c.head_width > 65536) fail(file, "a model that fits in memory", "larger numbers");
+}
+
 Config read_config(const std::string& text, const std::string& file) {
-  const json config = json::parse(text, nullptr, false);
+  const json config = parse_json(text);
   if (!config.is_object()) fail(file, "a JSON object", "something else");
   const Keys keys(config, file);
   Config c;
@@ -137,7 +143,7 @@ Config read_config(const std::string& text, const std::string& file) {
   c.output_bias = c.architecture == "llama" && keys.flag("attention_bias", false);
   c.qkv_bias = c.output_bias || c.architecture == "qwen2";
   c.mlp_bias = c.architecture == "llama" && keys.flag("mlp_bias", false);
-  check_heads(c, file);
+  check_sizes(c, file);
   read_scaling(c, config, keys);
   c.rope_base = c.rope.base;
   read_windows(c, config, keys);

@@ -34,6 +34,9 @@ Config read_config(const std::string& text, const std::string& file);
 /// Throws Error naming the metadata key.
 Config read_config(const Gguf& gguf, const std::string& file);
 
+/// Throws Error for sizes that no model has, or that do not fit each other, before memory is taken for them.
+void check_sizes(const Config& config, const std::string& file);
+
 /// Frequencies of the pairs (i, i + head_width / 2), i < head_width / 2, for a session of `capacity` tokens (dynamic NTK depends on
 /// it: the base that the released code would use for a text of that length).
 std::vector<double> frequencies(const Config& config, std::int64_t capacity);

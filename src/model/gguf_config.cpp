@@ -108,13 +108,12 @@ Config read_config(const Gguf& gguf, const std::string& file) {
   if (embedding == gguf.tensors.end() || embedding->second.shape.rank() != 2) fail(file + ": token_embd.weight", "a matrix", "none");
   c.vocabulary = embedding->second.shape[0];
   c.window = m.whole_or(p + "attention.sliding_window", 0, 0);
+  check_sizes(c, file);
   c.windowed.assign(std::size_t(c.layers), c.window > 0);
   c.tied = !m.has_tensor("output.weight");
   c.qkv_bias = m.has_tensor("blk.0.attn_q.bias");
   c.output_bias = m.has_tensor("blk.0.attn_output.bias");
   c.mlp_bias = m.has_tensor("blk.0.ffn_gate.bias");
-  if (c.heads % c.kv_heads) fail(file + ": " + p + "attention.head_count_kv", "a divisor of the query heads", std::to_string(c.kv_heads));
-  if (c.head_width % 2) fail(file + ": " + p + "attention.key_length", "an even width", std::to_string(c.head_width));
   read_scaling(c, m, p, gguf);
   c.rope_base = c.rope.base;
   if (m.find("tokenizer.ggml.bos_token_id")) c.bos = int(m.whole("tokenizer.ggml.bos_token_id", 0));

@@ -4,10 +4,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 
+#include "format/json.h"
+#include "format/mapping.h"
 #include "heed/safetensors.h"
 #include "model/parts.h"
 #include "model/vocabulary.h"
@@ -19,11 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string read_text(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) fail(path.string(), "a file that can be read", "none");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+  const auto mapping = map_file(path.string());
+  return {reinterpret_cast<const char*>(mapping->data()), mapping->size()};
 }
 
 /// Tensors of model.safetensors, or of the parts that its index names.
@@ -34,7 +31,7 @@ std::map<std::string, Tensor> read_parts(const fs::path& directory, std::vector<
     return read_safetensors(single.string()).tensors;
   }
   if (!fs::exists(index)) fail(single.string(), "weights", "no such file, nor an index of parts");
-  const auto content = nlohmann::json::parse(read_text(index), nullptr, false);
+  const auto content = parse_json(read_text(index));
   if (!content.is_object() || !content.contains("weight_map") || !content["weight_map"].is_object())
     fail(index.string() + ": weight_map", "an object of file names", "something else");
   std::set<std::string> names;

@@ -2,12 +2,19 @@
 #include "model/vocabulary.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+
+#include "format/json.h"
 
 namespace heed::model {
 namespace {
 
 using nlohmann::json;
+
+/// The text of a key, "" where there is none.
+std::string text_of(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
 
 /// The pre-tokeniser that a tokenizer.json describes, by what tells the known ones apart.
 std::string pre_tokeniser(const json& file, const std::string& name) {
@@ -15,17 +22,17 @@ std::string pre_tokeniser(const json& file, const std::string& name) {
   bool digits = false, bytes = false;
   std::string pattern;
   const auto look = [&](const json& step) {
-    const std::string type = step.value("type", "");
-    if (type == "Digits" && step.value("individual_digits", false))
+    const std::string type = text_of(step, "type");
+    if (type == "Digits" && step.contains("individual_digits") && step["individual_digits"] == true)
       digits = true;
     else if (type == "ByteLevel")
       bytes = true;
     else if (type == "Split" && step.contains("pattern") && step["pattern"].is_object())
-      pattern = step["pattern"].value("Regex", "?");
+      pattern = step["pattern"].contains("Regex") ? text_of(step["pattern"], "Regex") : "?";
     else
       pattern = "?";
   };
-  if (steps.is_object() && steps.value("type", "") == "Sequence" && steps.contains("pretokenizers") && steps["pretokenizers"].is_array())
+  if (steps.is_object() && text_of(steps, "type") == "Sequence" && steps.contains("pretokenizers") && steps["pretokenizers"].is_array())
     for (const json& step : steps["pretokenizers"]) look(step.is_object() ? step : json::object());
   else if (steps.is_object())
     look(steps);
@@ -43,10 +50,10 @@ void check_ids(const Vocabulary& v, const Config& c, const std::string& file) {
 }  // namespace
 
 Vocabulary read_vocabulary(const std::string& text, const std::string& file, const Config& config) {
-  const json content = json::parse(text, nullptr, false);
+  const json content = parse_json(text);
   const json model = content.is_object() && content.contains("model") ? content["model"] : json();
-  if (!model.is_object() || model.value("type", "BPE") != "BPE")
-    fail(file + ": model", "a BPE", model.is_object() ? model.value("type", "") : "none");
+  if (!model.is_object() || (model.contains("type") && model["type"] != "BPE"))
+    fail(file + ": model", "a BPE", model.is_object() ? model["type"].dump().substr(0, 60) : "none");
   if (!model.contains("vocab") || !model["vocab"].is_object()) fail(file + ": model.vocab", "an object", "none");
   if (!model.contains("merges") || !model["merges"].is_array()) fail(file + ": model.merges", "a list", "none");
   Vocabulary v;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "format/json.h"
 #include "heed/catalogue.h"
 #include "heed/model.h"
 
@@ -33,7 +33,7 @@ Way parse_way(std::string_view text) {
   for (std::size_t i = 1; i < pieces.size(); ++i) {
     const auto at = pieces[i].find('=');
     if (at == std::string::npos || at == 0) fail("way " + way.slug, "SLUG[,name=value]...", "'" + pieces[i] + "'");
-    const auto value = nlohmann::json::parse(pieces[i].substr(at + 1), nullptr, false);
+    const auto value = parse_json(pieces[i].substr(at + 1));
     params[pieces[i].substr(0, at)] = value.is_discarded() ? nlohmann::json(pieces[i].substr(at + 1)) : value;
   }
   way.params = params.dump();
