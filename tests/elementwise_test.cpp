@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -37,12 +38,21 @@ TEST(Elementwise, FunctionsOverAllFloats) {
     ElementTable::Map ElementTable::*loop;
     std::function<double(double)> f;
     double bound;
-  } cases[] = {{"exp", &ElementTable::exp, [](double x) { return std::exp(x); }, 1.5},
+  } cases[] = {{"exp", &ElementTable::exp, [](double x) { return std::exp(x); }, 1},
                {"tanh", &ElementTable::tanh, [](double x) { return std::tanh(x); }, 1.5},
-               {"sigmoid", &ElementTable::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, 1.5},
+               {"sigmoid", &ElementTable::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, 2},
                {"erf", &ElementTable::erf, [](double x) { return std::erf(x); }, 1.5},
-               {"silu", &ElementTable::silu, [](double x) { return x / (1 + std::exp(-x)); }, 2.4},
-               {"gelu", &ElementTable::gelu, [](double x) { return x * std::erfc(-x * 0.70710678118654752440) / 2; }, 7}};
+               {"silu", &ElementTable::silu, [](double x) { return x / (1 + std::exp(-x)); }, 2},
+               {"gelu", &ElementTable::gelu, [](double x) { return x * std::erfc(-x * 0.70710678118654752440) / 2; }, 5.1},
+               {"log", &ElementTable::log, [](double x) { return std::log(x); }, 1},
+               {"log1p", &ElementTable::log1p, [](double x) { return std::log1p(x); }, 1},
+               {"softplus", &ElementTable::softplus, [](double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }, 2},
+               {"sin", &ElementTable::sin, [](double x) { return std::sin(x); }, 2},
+               {"cos", &ElementTable::cos, [](double x) { return std::cos(x); }, 2},
+               {"sqrt", &ElementTable::sqrt, [](double x) { return std::sqrt(x); }, 0.5},
+               {"rsqrt", &ElementTable::rsqrt, [](double x) { return 1 / std::sqrt(x); }, 1.5},
+               {"abs", &ElementTable::abs, [](double x) { return std::abs(x); }, 0},
+               {"sign", &ElementTable::sign, [](double x) { return double(x > 0) - double(x < 0); }, 0}};
   std::vector<float> x;
   for (std::uint64_t bits = 0; bits < 0x100000000u; bits += 2003) {
     const auto word = std::uint32_t(bits);
@@ -68,20 +78,131 @@ TEST(Elementwise, FunctionsOverAllFloats) {
     }
 }
 
+TEST(Elementwise, CurvesOverAllFloats) {
+  const struct {
+    const char* name;
+    ElementTable::Curve ElementTable::*loop;
+    float a, b;
+    std::function<double(double)> f;
+    double bound;
+  } cases[] = {{"leaky", &ElementTable::leaky, 0.1f, 0, [](double x) { return x > 0 ? x : x * double(0.1f); }, 0.5},
+               {"elu", &ElementTable::elu, 1, 0, [](double x) { return x > 0 ? x : std::expm1(x); }, 2},
+               {"clamp", &ElementTable::clamp, -2, 5, [](double x) { return x < -2 ? -2 : x > 5 ? 5 : x; }, 0},
+               {"power", &ElementTable::power, 0.7f, 0, [](double x) { return std::pow(x, double(0.7f)); }, 1},
+               {"power", &ElementTable::power, -2.5f, 0, [](double x) { return std::pow(x, -2.5); }, 1},
+               {"power", &ElementTable::power, 5, 0, [](double x) { return std::pow(x, 5.0); }, 1}};
+  std::vector<float> x;
+  for (std::uint64_t bits = 0; bits < 0x100000000u; bits += 10007) {
+    const auto word = std::uint32_t(bits);
+    float value;
+    std::memcpy(&value, &word, sizeof value);
+    x.push_back(value);
+  }
+  std::vector<float> y(x.size());
+  for (const auto* table : tables())
+    for (const auto& c : cases) {
+      (table->*c.loop)(x.data(), std::int64_t(x.size()), c.a, c.b, y.data());
+      double worst = 0;
+      float at = 0;
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const double want = c.f(double(x[i]));
+        if (std::abs(want) < 1e-36 && !std::isnan(want)) {
+          EXPECT_LT(std::abs(y[i] - want), 1e-36) << c.name << "(" << x[i] << ")";
+        } else if (const double off = ulps(y[i], want); off > worst) {
+          worst = off, at = x[i];
+        }
+      }
+      EXPECT_LE(worst, c.bound) << c.name << "(" << at << ", " << c.a << ")";
+    }
+}
+
+TEST(Elementwise, MasksOfAnyLength) {
+  for (const auto* table : tables())
+    for (std::int64_t n = 1; n < 70; ++n) {
+      std::vector<float> x(std::size_t(n), 0), y(x), to(x);
+      std::vector<std::uint8_t> less(x.size() + 1, 7), equal(less);
+      for (std::int64_t i = 0; i < n; ++i) x[std::size_t(i)] = float(i % 7), y[std::size_t(i)] = i % 5 ? float(i % 3) : odd;
+      for (const auto& [s, t] : {std::pair{1, 1}, {0, 1}, {1, 0}, {0, 0}}) {
+        table->less(x.data(), s, y.data(), t, n, less.data());
+        table->equal(x.data(), s, y.data(), t, n, equal.data());
+        table->choose(less.data(), x.data(), s, y.data(), t, n, to.data());
+        for (std::int64_t i = 0; i < n; ++i) {
+          const float a = x[std::size_t(i * s)], b = y[std::size_t(i * t)], chosen = a < b ? a : b;
+          EXPECT_EQ(less[std::size_t(i)], a < b);
+          EXPECT_EQ(equal[std::size_t(i)], a == b);
+          EXPECT_EQ(std::memcmp(&to[std::size_t(i)], &chosen, sizeof chosen), 0);
+        }
+        EXPECT_EQ(less.back(), 7);
+        EXPECT_EQ(equal.back(), 7);
+      }
+    }
+}
+
+TEST(Elementwise, ColumnsOfAnyWidth) {
+  for (const auto* table : tables())
+    for (const std::int64_t rows : {1, 5, 40})
+      for (std::int64_t n = 1; n < 150; n += n < 40 ? 1 : 13) {
+        const std::int64_t stride = n + 3;
+        std::vector<float> x(std::size_t(rows * stride)), most(std::size_t(n), -infinity), least(std::size_t(n), infinity), y(x.size()), z(x.size());
+        for (std::size_t i = 0; i < x.size(); ++i) x[i] = float((i * 37) % 64) / 8 - 4;
+        if (n > 4) x[std::size_t(rows / 2 * stride + 4)] = odd;
+        std::vector<double> sums(std::size_t(n), 0), running(sums), exps(sums);
+        std::vector<std::int64_t> place(std::size_t(n), -1);
+        table->add_rows(x.data(), rows, stride, n, sums.data());
+        table->run_rows(x.data(), rows, stride, n, running.data(), y.data());
+        table->largest_rows(x.data(), rows, stride, n, most.data());
+        table->smallest_rows(x.data(), rows, stride, n, least.data());
+        table->find_rows(x.data(), rows, stride, n, most.data(), place.data());
+        table->exp_rows(x.data(), rows, stride, n, most.data(), exps.data(), z.data());
+        for (std::int64_t c = 0; c < n; ++c) {
+          const auto at = std::size_t(c);
+          double sum = 0, total = 0;
+          float high = -infinity, low = infinity;
+          std::int64_t first = 0;
+          for (std::int64_t r = 0; r < rows; ++r) {
+            const float v = x[std::size_t(r * stride + c)];
+            sum += double(v);
+            if (v > high || v != v) high = v, first = r;
+            low = v < low || v != v ? v : low;
+            if (v == v) EXPECT_EQ(y[std::size_t(r * stride + c)], float(sum));
+            if (v != v) break;
+          }
+          EXPECT_EQ(place[at], first);
+          if (high != high) {
+            EXPECT_TRUE(std::isnan(most[at]) && std::isnan(least[at]) && std::isnan(sums[at]) && std::isnan(running[at]) && std::isnan(exps[at]));
+            continue;
+          }
+          for (std::int64_t r = 0; r < rows; ++r) {
+            const double e = std::exp(double(x[std::size_t(r * stride + c)]) - double(high));
+            EXPECT_NEAR(z[std::size_t(r * stride + c)], e, 1e-6 * e);
+            total += e;
+          }
+          EXPECT_EQ(most[at], high);
+          EXPECT_EQ(least[at], low);
+          EXPECT_EQ(sums[at], sum);
+          EXPECT_EQ(running[at], sum);
+          EXPECT_NEAR(exps[at], total, 1e-6 * total);
+        }
+      }
+}
+
 TEST(Elementwise, RowsOfAnyLength) {
   for (const auto* table : tables())
     for (std::int64_t n = 0; n < 100; ++n) {
       std::vector<float> x(std::size_t(n) + 1, 77.0f), y(x.size(), 55.0f), z(x);
-      double sum = 0, squares = 0, exps = 0, top = -infinity;
+      double sum = 0, squares = 0, exps = 0, top = -infinity, low = infinity;
       for (std::int64_t i = 0; i < n; ++i) {
         const float value = float((i * 37 % 19) - 9) / 4;
         x[std::size_t(i)] = value, z[std::size_t(i)] = float(i % 5) - 2;
-        sum += value, squares += (value - 0.25) * (value - 0.25), top = std::max(top, double(value));
+        sum += value, squares += (value - 0.25) * (value - 0.25), top = std::max(top, double(value)), low = std::min(low, double(value));
       }
       for (std::int64_t i = 0; i < n; ++i) exps += std::exp(double(x[std::size_t(i)]) - 2.0);
       EXPECT_EQ(table->sum(x.data(), n), sum);
       EXPECT_EQ(table->squares(x.data(), n, 0.25), squares);
       EXPECT_EQ(table->largest(x.data(), n), float(top));
+      EXPECT_EQ(table->smallest(x.data(), n), float(low));
+      EXPECT_EQ(table->find(x.data(), n, float(low)), std::find(x.begin(), x.begin() + n, float(low)) - x.begin());
+      EXPECT_EQ(table->find(x.data(), n, 99), n);
       EXPECT_NEAR(table->exp_sum(x.data(), n, 2, y.data()), exps, 1e-6 * exps);
       for (const auto& [s, t] : {std::pair{1, 1}, {0, 1}, {1, 0}, {0, 0}}) {
         if (n == 0) continue;
@@ -105,6 +226,8 @@ TEST(Elementwise, StrangeNumbers) {
       std::vector<float> x(90, 1.0f), y(90);
       x[std::size_t(place)] = odd;
       EXPECT_TRUE(std::isnan(table->largest(x.data(), 90)));
+      EXPECT_TRUE(std::isnan(table->smallest(x.data(), 90)));
+      EXPECT_EQ(table->find(x.data(), 90, odd), place);
       const float two = 2;
       table->max(x.data(), 1, &two, 0, 90, y.data());
       for (std::int64_t i = 0; i < 90; ++i) EXPECT_TRUE(i == place ? std::isnan(y[std::size_t(i)]) : y[std::size_t(i)] == 2);
@@ -120,7 +243,7 @@ TEST(Elementwise, StrangeNumbers) {
 TEST(Elementwise, TheSameSumsOnEveryInstructionSet) {
   std::vector<float> x(1001);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(float(i)) * std::exp(float(i % 40));
-  for (std::int64_t n : {1, 31, 32, 33, 517, 1001})
+  for (std::int64_t n : {1, 31, 32, 33, 64, 127, 517, 1001})
     for (const auto* table : tables()) {
       EXPECT_EQ(table->sum(x.data(), n), kernel::elements_avx2.sum(x.data(), n));
       EXPECT_EQ(table->squares(x.data(), n, 0.1), kernel::elements_avx2.squares(x.data(), n, 0.1));

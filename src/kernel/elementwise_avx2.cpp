@@ -11,33 +11,106 @@ namespace avx2 {
 #include "kernel/vector_avx2.inl"
 
 using D = __m256d;
+using M = __m256;  // of lanes: all bits or none
 
+inline V sqrt(V x) { return _mm256_sqrt_ps(x); }
+inline V two_to(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
 /// x * 2^n, n whole and |n| < 254: in two steps, so that the exponent of each is one of f32's and only the last rounds.
 inline V scale_far(V x, V n) {
-  const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), rest = _mm256_sub_epi32(whole, half);
-  const auto power = [](__m256i e)
-                         HEED_INLINE { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23)); };
-  return _mm256_mul_ps(_mm256_mul_ps(x, power(half)), power(rest));
+  const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
+  return mul(mul(x, two_to(half)), two_to(_mm256_sub_epi32(whole, half)));
 }
 /// x where it is NaN, else y.
 inline V keep_nan(V x, V y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q)); }
+/// x = m 2^e, m in [3/4, 3/2), for positive x that is neither infinite nor NaN.
+inline V parts_of(V x, V& e) {
+  const M small = _mm256_cmp_ps(x, set1(0x1p-126f), _CMP_LT_OQ);
+  const __m256i bits = _mm256_castps_si256(_mm256_blendv_ps(x, mul(x, set1(0x1p24f)), small));
+  const __m256i up = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f400000)), 23);
+  e = sub(_mm256_cvtepi32_ps(up), _mm256_and_ps(small, set1(24)));
+  return _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(up, 23)));
+}
+/// ln x, y for the x that parts_of() takes.
+inline V log_strange(V x, V y) {
+  const V inf = set1(__builtin_inff());
+  y = _mm256_blendv_ps(y, _mm256_sub_ps(zero(), inf), _mm256_cmp_ps(x, zero(), _CMP_EQ_OQ));
+  y = _mm256_blendv_ps(y, _mm256_mul_ps(zero(), inf), _mm256_cmp_ps(x, zero(), _CMP_LT_OQ));
+  return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, inf, _CMP_NLT_UQ));
+}
+/// Of a turn of n + quarter quarters.
+inline V turned(V sine, V cosine, V n, int quarter) {
+  const __m256i k = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(quarter));
+  const V y = _mm256_blendv_ps(sine, cosine, _mm256_castsi256_ps(_mm256_slli_epi32(k, 31)));
+  const __m256i sign = _mm256_and_si256(_mm256_slli_epi32(k, 30), _mm256_set1_epi32(int(0x80000000u)));
+  return _mm256_xor_ps(y, _mm256_castsi256_ps(sign));
+}
+
+inline M less_than(V a, V b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+inline M not_less(V a, V b) { return _mm256_cmp_ps(a, b, _CMP_NLT_UQ); }
+inline M equal_to(V a, V b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
+inline M unordered(V a, V b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
+inline M either(M a, M b) { return _mm256_or_ps(a, b); }
+inline bool some(M m) { return _mm256_movemask_ps(m) != 0; }
+inline V choice(M m, V x, V y) { return _mm256_blendv_ps(y, x, m); }
+inline M load_mask(const std::uint8_t* p) {
+  const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_setzero_si256(), wide));
+}
+inline void store_mask(std::uint8_t* p, M m) {
+  const __m256i bits = _mm256_castps_si256(m);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_and_si128(_mm_packs_epi16(words, words), _mm_set1_epi8(1)));
+}
+
 inline D low_half(V x) { return _mm256_cvtps_pd(_mm256_castps256_ps128(x)); }
 inline D high_half(V x) { return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)); }
 inline D plus(D a, D b) { return _mm256_add_pd(a, b); }
 inline D minus(D a, D b) { return _mm256_sub_pd(a, b); }
+inline D times(D a, D b) { return _mm256_mul_pd(a, b); }
+inline D over(D a, D b) { return _mm256_div_pd(a, b); }
+inline D times_plus(D a, D b, D c) { return _mm256_fmadd_pd(a, b, c); }
 inline D all(double x) { return _mm256_set1_pd(x); }
+inline D within(D x, double low, double high) { return _mm256_min_pd(all(high), _mm256_max_pd(all(low), x)); }
+inline D round(D x) { return _mm256_round_pd(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+/// x 2^n, n whole, where the exponent stays one of f64's.
+inline D scale_by(D x, D n) {
+  return _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(x), _mm256_slli_epi64(_mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n)), 52)));
+}
+/// x = m 2^e, m in [3/4, 3/2), for positive x that is neither denormal, infinite nor NaN.
+inline D parts_of(D x, D& e) {
+  const __m256i bits = _mm256_castpd_si256(x), from = _mm256_sub_epi64(bits, _mm256_set1_epi64x(0x3fe8000000000000));
+  // The upper halves hold the exponent: shift there, sign along, and take them together.
+  const __m256i up = _mm256_srai_epi32(from, 20);
+  const __m128i whole = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(up, _mm256_setr_epi32(1, 3, 5, 7, 1, 3, 5, 7)));
+  e = _mm256_cvtepi32_pd(whole);
+  return _mm256_castsi256_pd(_mm256_sub_epi64(bits, _mm256_slli_epi64(_mm256_cvtepi32_epi64(whole), 52)));
+}
 /// To f32.
 inline V join(D low, D high) { return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1); }
-inline D times(D a, D b) { return _mm256_mul_pd(a, b); }
-/// Lane l and l + n/2 first, halved again and again.
-inline double add_lanes(D x) {
-  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
-  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
-}
 inline D load(const double* p) { return _mm256_loadu_pd(p); }
 inline void store(double* p, D x) { _mm256_storeu_pd(p, x); }
+/// Of 8 lanes in f64: lane l and l + n/2 first, halved again and again.
+inline double add_lanes(V x) {
+  const D four = plus(low_half(x), high_half(x));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+inline float most(V x) {
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+inline float least(V x) {
+  __m128 four = _mm_min_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  four = _mm_min_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_min_ss(four, _mm_movehdup_ps(four)));
+}
+
+#include "kernel/functions.inl"
 
 #include "kernel/elementwise.inl"
+
+#include "kernel/folds.inl"
 
 }  // namespace avx2
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
-#include <cmath>
+#include <cstring>
 #include <memory>
 
 #include "heed/ops.h"
@@ -13,25 +13,16 @@ using namespace heed::ops;
 
 namespace {
 
+/// loop(from, count, to) over pieces of x. They are large: one thread reads and writes what lies side by side.
 template <class F>
-Tensor map(int threads, const Tensor& x, F&& value) {
+Tensor map(const Context& context, const Tensor& x, F&& loop) {
   need(x, DType::f32, "x");
-  const Tensor from = x.dense();
+  const Tensor from = x.with_origin(nullptr).dense();
   Tensor out(DType::f32, x.shape());
-  pieces(threads, x.count(), 16384, [&, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) to[i] = value(source[i]);
-  });
-  return out;
-}
-
-/// The same by a loop of the instruction set.
-Tensor map(const Context& context, const Tensor& x, kernel::ElementTable::Map loop) {
-  need(x, DType::f32, "x");
-  const Tensor from = x.dense();
-  Tensor out(DType::f32, x.shape());
-  pieces(context.threads, x.count(), 16384, [&, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
-    loop(source + begin, end - begin, to + begin);
-  });
+  pieces(context.threads, x.count(), grain(context.threads, x.count()),
+         [&, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
+           loop(source + begin, end - begin, to + begin);
+         });
   return out;
 }
 
@@ -40,15 +31,22 @@ template <class F>
 void rows(int threads, const Shape& shape, const Tensor& a, const Tensor& b, F&& body) {
   const std::int64_t wide = shape.rank() ? shape[-1] : 1, count = shape.count();
   if (count == 0) return;
-  pieces(threads, count / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
+  pieces(threads, count / wide, grain(threads, count) / wide, [&](std::int64_t begin, std::int64_t end) {
+    std::array<std::int64_t, max_rank> index{};
+    std::int64_t first = 0, second = 0, rest = begin;
+    for (int i = shape.rank() - 2; i >= 0; --i) {
+      index[std::size_t(i)] = rest % shape[i];
+      first += index[std::size_t(i)] * a.stride(i), second += index[std::size_t(i)] * b.stride(i);
+      rest /= shape[i];
+    }
     for (std::int64_t row = begin; row < end; ++row) {
-      std::int64_t first = 0, second = 0, rest = row;
-      for (int i = shape.rank() - 2; i >= 0; --i) {
-        first += rest % shape[i] * a.stride(i);
-        second += rest % shape[i] * b.stride(i);
-        rest /= shape[i];
-      }
       body(row, first, second);
+      for (int i = shape.rank() - 2; i >= 0; --i) {
+        first += a.stride(i), second += b.stride(i);
+        if (++index[std::size_t(i)] < shape[i]) break;
+        first -= shape[i] * a.stride(i), second -= shape[i] * b.stride(i);
+        index[std::size_t(i)] = 0;
+      }
     }
   });
 }
@@ -75,12 +73,21 @@ void merge_axes(Tensor& a, Tensor& b) {
   b = Tensor(y, std::make_shared<Tensor>(b));
 }
 
-Tensor zip(const Context& context, const Tensor& a, const Tensor& b, kernel::ElementTable::Zip loop) {
+/// out[i] = loop(a[i], b[i]), shapes broadcast; T is the type of out.
+template <class T, class Loop>
+Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, DType dtype = DType::f32) {
   need(a, DType::f32, "a");
   need(b, DType::f32, "b");
-  const Shape shape = joint(a.shape(), b.shape(), "b");
-  Tensor out(DType::f32, shape);
+  const bool same = a.shape() == b.shape();
+  const Shape shape = same ? a.shape() : joint(a.shape(), b.shape(), "b");
+  Tensor out(dtype, shape);
   if (shape.count() == 0) return out;
+  if (same && a.raw_view().contiguous() && b.raw_view().contiguous()) {
+    pieces(context.threads, shape.count(), grain(context.threads, shape.count()), [&](std::int64_t begin, std::int64_t end) {
+      loop(a.raw<float>() + begin, 1, b.raw<float>() + begin, 1, end - begin, out.raw<T>() + begin);
+    });
+    return out;
+  }
   Tensor left = a.with_origin(nullptr).broadcast(shape), right = b.with_origin(nullptr).broadcast(shape);
   merge_axes(left, right);
   if (left.stride(-1) != 0 && left.stride(-1) != 1) left = left.dense();
@@ -88,10 +95,10 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, kernel::Ele
   const std::int64_t wide = left.extent(-1), s = left.stride(-1), t = right.stride(-1);
   const auto run = [&](std::int64_t row, std::int64_t first, std::int64_t second, std::int64_t begin, std::int64_t count) {
     loop(left.raw<float>() + first + begin * s, s, right.raw<float>() + second + begin * t, t, count,
-         out.raw<float>() + row * wide + begin);
+         out.raw<T>() + row * wide + begin);
   };
   if (left.rank() == 1)
-    pieces(context.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
+    pieces(context.threads, wide, grain(context.threads, wide), [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
   else
     rows(context.threads, left.shape(), left, right,
          [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
@@ -101,25 +108,25 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, kernel::Ele
 }  // namespace
 
 Tensor Ops::add(const Tensor& a, const Tensor& b) const {
-  return record("add", zip(context_, a, b, kernel::elements_of(context_.isa).add), {&a, &b},
+  return record("add", zip<float>(context_, a, b, kernel::elements_of(context_.isa).add), {&a, &b},
                 [s = a.shape(), t = b.shape()](const Pull& p) -> std::vector<Tensor> {
                   return {p.ops.sum_to(p.gradient(), s), p.ops.sum_to(p.gradient(), t)};
                 });
 }
 Tensor Ops::sub(const Tensor& a, const Tensor& b) const {
-  return record("sub", zip(context_, a, b, kernel::elements_of(context_.isa).sub), {&a, &b},
+  return record("sub", zip<float>(context_, a, b, kernel::elements_of(context_.isa).sub), {&a, &b},
                 [s = a.shape(), t = b.shape()](const Pull& p) -> std::vector<Tensor> {
                   return {p.ops.sum_to(p.gradient(), s), p.wants(1) ? p.ops.neg(p.ops.sum_to(p.gradient(), t)) : Tensor()};
                 });
 }
 Tensor Ops::mul(const Tensor& a, const Tensor& b) const {
-  return record("mul", zip(context_, a, b, kernel::elements_of(context_.isa).mul), {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
+  return record("mul", zip<float>(context_, a, b, kernel::elements_of(context_.isa).mul), {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
     return {p.wants(0) ? p.ops.sum_to(p.ops.mul(p.gradient(), b), a.shape()) : Tensor(),
             p.wants(1) ? p.ops.sum_to(p.ops.mul(p.gradient(), a), b.shape()) : Tensor()};
   });
 }
 Tensor Ops::div(const Tensor& a, const Tensor& b) const {
-  return record("div", zip(context_, a, b, kernel::elements_of(context_.isa).div), {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
+  return record("div", zip<float>(context_, a, b, kernel::elements_of(context_.isa).div), {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
     const Tensor g = p.ops.div(p.gradient(), b);
     return {p.ops.sum_to(g, a.shape()), p.wants(1) ? p.ops.neg(p.ops.sum_to(p.ops.mul(g, p.ops.div(a, b)), b.shape())) : Tensor()};
   });
@@ -134,11 +141,11 @@ std::vector<Tensor> pull_extreme(const Pull& p, const Tensor& a, const Tensor& b
 }
 }  // namespace
 Tensor Ops::maximum(const Tensor& a, const Tensor& b) const {
-  return record("maximum", zip(context_, a, b, kernel::elements_of(context_.isa).max), {&a, &b},
+  return record("maximum", zip<float>(context_, a, b, kernel::elements_of(context_.isa).max), {&a, &b},
                 [a, b](const Pull& p) { return pull_extreme(p, a, b, true); });
 }
 Tensor Ops::minimum(const Tensor& a, const Tensor& b) const {
-  return record("minimum", zip(context_, a, b, kernel::elements_of(context_.isa).min), {&a, &b},
+  return record("minimum", zip<float>(context_, a, b, kernel::elements_of(context_.isa).min), {&a, &b},
                 [a, b](const Pull& p) { return pull_extreme(p, a, b, false); });
 }
 
@@ -147,15 +154,25 @@ Tensor Ops::where(const Tensor& mask, const Tensor& a, const Tensor& b) const {
   need(a, DType::f32, "a");
   need(b, DType::f32, "b");
   const Shape shape = joint(joint(a.shape(), b.shape(), "b"), mask.shape(), "mask");
-  const Tensor left = a.broadcast(shape), right = b.broadcast(shape), pick = mask.broadcast(shape).dense();
-  Tensor out(DType::f32, shape);
-  const std::int64_t wide = shape.rank() ? shape[-1] : 1;
-  const std::int64_t s = shape.rank() ? left.stride(-1) : 1, t = shape.rank() ? right.stride(-1) : 1;
-  rows(context_.threads, shape, left, right, [&](std::int64_t row, std::int64_t first, std::int64_t second) {
-    const float *x = left.raw<float>() + first, *y = right.raw<float>() + second;
-    const auto* chosen = pick.raw<std::uint8_t>() + row * wide;
-    for (std::int64_t i = 0; i < wide; ++i) out.raw<float>()[row * wide + i] = chosen[i] ? x[i * s] : y[i * t];
-  });
+  const Tensor pick = mask.broadcast(shape).dense();
+  const auto* chosen = pick.raw<std::uint8_t>();
+  const auto choose = kernel::elements_of(context_.isa).choose;
+  Tensor left = a.with_origin(nullptr).broadcast(shape), right = b.with_origin(nullptr).broadcast(shape), out(DType::f32, shape);
+  if (shape.count() == 0) return out;
+  merge_axes(left, right);
+  if (left.stride(-1) != 0 && left.stride(-1) != 1) left = left.dense();
+  if (right.stride(-1) != 0 && right.stride(-1) != 1) right = right.dense();
+  const std::int64_t wide = left.extent(-1), s = left.stride(-1), t = right.stride(-1);
+  const auto run = [&](std::int64_t row, std::int64_t first, std::int64_t second, std::int64_t begin, std::int64_t n) {
+    choose(chosen + row * wide + begin, left.raw<float>() + first + begin * s, s, right.raw<float>() + second + begin * t, t, n,
+           out.raw<float>() + row * wide + begin);
+  };
+  if (left.rank() == 1)
+    pieces(context_.threads, wide, grain(context_.threads, wide),
+           [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
+  else
+    rows(context_.threads, left.shape(), left, right,
+         [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
   return record("where", out, {&a, &b}, [mask, s = a.shape(), t = b.shape()](const Pull& p) -> std::vector<Tensor> {
     const Tensor none = p.ops.full({}, 0);
     return {p.wants(0) ? p.ops.sum_to(p.ops.where(mask, p.gradient(), none), s) : Tensor(),
@@ -163,54 +180,69 @@ Tensor Ops::where(const Tensor& mask, const Tensor& a, const Tensor& b) const {
   });
 }
 
+Tensor Ops::less(const Tensor& a, const Tensor& b) const {
+  return zip<std::uint8_t>(context_, a, b, kernel::elements_of(context_.isa).less, DType::boolean);
+}
+Tensor Ops::equal(const Tensor& a, const Tensor& b) const {
+  return zip<std::uint8_t>(context_, a, b, kernel::elements_of(context_.isa).equal, DType::boolean);
+}
+
 namespace {
+/// value(a, b) of two masks, eight at a time; shapes broadcast.
 template <class F>
-Tensor compare(int threads, DType dtype, const Tensor& a, const Tensor& b, F&& holds) {
-  need(a, dtype, "a");
-  need(b, dtype, "b");
+Tensor combine(int threads, const Tensor& a, const Tensor& b, F&& value) {
+  need(a, DType::boolean, "a");
+  need(b, DType::boolean, "b");
   const Shape shape = joint(a.shape(), b.shape(), "b");
-  const Tensor left = a.with_origin(nullptr).broadcast(shape).dense(), right = b.with_origin(nullptr).broadcast(shape).dense();
+  const Tensor left = a.broadcast(shape).dense(), right = b.broadcast(shape).dense();
   Tensor out(DType::boolean, shape);
-  pieces(threads, shape.count(), 16384, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) out.raw<std::uint8_t>()[i] = holds(left, right, i);
+  pieces(threads, shape.count(), 8 * grain(threads, shape.count() / 8), [&](std::int64_t begin, std::int64_t end) {
+    const auto *x = left.raw<std::uint8_t>(), *y = right.raw<std::uint8_t>();
+    auto* to = out.raw<std::uint8_t>();
+    std::uint64_t p = 0, q = 0;
+    for (std::int64_t i = begin; i < end; i += 8) {
+      const auto n = std::size_t(std::min<std::int64_t>(8, end - i));
+      std::memcpy(&p, x + i, n), std::memcpy(&q, y + i, n);
+      p = value(p, q);
+      std::memcpy(to + i, &p, n);
+    }
   });
   return out;
 }
 }  // namespace
 
-Tensor Ops::less(const Tensor& a, const Tensor& b) const {
-  return compare(context_.threads, DType::f32, a, b,
-                 [](const Tensor& x, const Tensor& y, std::int64_t i) { return x.raw<float>()[i] < y.raw<float>()[i]; });
-}
-Tensor Ops::equal(const Tensor& a, const Tensor& b) const {
-  return compare(context_.threads, DType::f32, a, b,
-                 [](const Tensor& x, const Tensor& y, std::int64_t i) { return x.raw<float>()[i] == y.raw<float>()[i]; });
-}
 Tensor Ops::both(const Tensor& a, const Tensor& b) const {
-  return compare(context_.threads, DType::boolean, a, b,
-                 [](const Tensor& x, const Tensor& y, std::int64_t i) { return x.raw<std::uint8_t>()[i] && y.raw<std::uint8_t>()[i]; });
+  return combine(context_.threads, a, b, [](std::uint64_t x, std::uint64_t y) { return x & y; });
 }
 Tensor Ops::either(const Tensor& a, const Tensor& b) const {
-  return compare(context_.threads, DType::boolean, a, b,
-                 [](const Tensor& x, const Tensor& y, std::int64_t i) { return x.raw<std::uint8_t>()[i] || y.raw<std::uint8_t>()[i]; });
+  return combine(context_.threads, a, b, [](std::uint64_t x, std::uint64_t y) { return x | y; });
 }
 Tensor Ops::negate(const Tensor& mask) const {
-  return compare(context_.threads, DType::boolean, mask, mask,
-                 [](const Tensor& x, const Tensor&, std::int64_t i) { return !x.raw<std::uint8_t>()[i]; });
+  return combine(context_.threads, mask, mask, [](std::uint64_t x, std::uint64_t) { return x ^ 0x0101010101010101u; });
 }
 
+namespace {
+/// loop(x, number).
+Tensor with_number(const Context& context, const Tensor& x, float number, kernel::ElementTable::Zip loop) {
+  return map(context, x, [=](const float* from, std::int64_t n, float* to) { loop(from, 1, &number, 0, n, to); });
+}
+/// A loop with parameters.
+Tensor curved(const Context& context, const Tensor& x, kernel::ElementTable::Curve loop, float a, float b = 0) {
+  return map(context, x, [=](const float* from, std::int64_t n, float* to) { loop(from, n, a, b, to); });
+}
+}  // namespace
+
 Tensor Ops::scale(const Tensor& x, float factor) const {
-  return record("scale", zip(context_, x, full({}, factor), kernel::elements_of(context_.isa).mul), {&x},
+  return record("scale", with_number(context_, x, factor, kernel::elements_of(context_.isa).mul), {&x},
                 [=](const Pull& p) -> std::vector<Tensor> { return {p.ops.scale(p.gradient(), factor)}; });
 }
 Tensor Ops::shift(const Tensor& x, float offset) const {
-  return record("shift", zip(context_, x, full({}, offset), kernel::elements_of(context_.isa).add), {&x},
+  return record("shift", with_number(context_, x, offset, kernel::elements_of(context_.isa).add), {&x},
                 [](const Pull& p) -> std::vector<Tensor> { return {p.gradient()}; });
 }
 Tensor Ops::neg(const Tensor& x) const { return scale(x, -1); }
 
 // y = f(x): the derivative is slope(ops, x, y) times the gradient.
-#define HEED_VALUE(value) map(context_.threads, x, [](float v) { return float(value); })
 #define HEED_LOOP(loop) map(context_, x, kernel::elements_of(context_.isa).loop)
 #define HEED_MAP(name, result, ...)                         \
   Tensor Ops::name(const Tensor& x) const {                 \
@@ -225,38 +257,37 @@ Tensor Ops::neg(const Tensor& x) const { return scale(x, -1); }
   }
 
 HEED_MAP(exp, HEED_LOOP(exp), y)
-HEED_MAP(log, HEED_VALUE(std::log(v)), o.div(one, x))
-HEED_MAP(log1p, HEED_VALUE(std::log1p(v)), o.div(one, o.shift(x, 1)))
+HEED_MAP(log, HEED_LOOP(log), o.div(one, x))
+HEED_MAP(log1p, HEED_LOOP(log1p), o.div(one, o.shift(x, 1)))
 HEED_MAP(sigmoid, HEED_LOOP(sigmoid), o.mul(y, o.sub(one, y)))
 HEED_MAP(tanh, HEED_LOOP(tanh), o.sub(one, o.square(y)))
 HEED_MAP(silu, HEED_LOOP(silu), o.mul(o.sigmoid(x), o.add(one, o.sub(x, y))))
-HEED_MAP(softplus, HEED_VALUE((v < 0 ? 0.0f : v) + std::log1p(std::exp(-std::abs(v)))), o.sigmoid(x))
-HEED_MAP(sqrt, HEED_VALUE(std::sqrt(v)), o.div(o.full({}, 0.5f), y))
-HEED_MAP(rsqrt, HEED_VALUE(1 / std::sqrt(v)), o.scale(o.div(y, x), -0.5f))
-HEED_MAP(square, zip(context_, x, x, kernel::elements_of(context_.isa).mul), o.scale(x, 2))
-HEED_MAP(abs, HEED_VALUE(std::abs(v)), o.sign(x))
-HEED_MAP(sin, HEED_VALUE(std::sin(v)), o.cos(x))
-HEED_MAP(cos, HEED_VALUE(std::cos(v)), o.neg(o.sin(x)))
+HEED_MAP(softplus, HEED_LOOP(softplus), o.sigmoid(x))
+HEED_MAP(sqrt, HEED_LOOP(sqrt), o.div(o.full({}, 0.5f), y))
+HEED_MAP(rsqrt, HEED_LOOP(rsqrt), o.scale(o.div(y, x), -0.5f))
+HEED_MAP(square, zip<float>(context_, x, x, kernel::elements_of(context_.isa).mul), o.scale(x, 2))
+HEED_MAP(abs, HEED_LOOP(abs), o.sign(x))
+HEED_MAP(sin, HEED_LOOP(sin), o.cos(x))
+HEED_MAP(cos, HEED_LOOP(cos), o.neg(o.sin(x)))
 HEED_MAP(erf, HEED_LOOP(erf), o.scale(o.exp(o.neg(o.square(x))), 1.1283791671f))
 #undef HEED_MAP
 #undef HEED_LOOP
-#undef HEED_VALUE
 
 Tensor Ops::sign(const Tensor& x) const {
-  return record("sign", map(context_.threads, x, [](float v) { return float((v > 0) - (v < 0)); }), {&x},
+  return record("sign", map(context_, x, kernel::elements_of(context_.isa).sign), {&x},
                 [s = x.shape()](const Pull& p) -> std::vector<Tensor> { return {p.ops.full(s, 0)}; });
 }
 Tensor Ops::relu(const Tensor& x) const { return leaky_relu(x, 0); }
 Tensor Ops::leaky_relu(const Tensor& x, float slope) const {
-  const Tensor out = slope == 0 ? zip(context_, x, full({}, 0), kernel::elements_of(context_.isa).max)
-                                : map(context_.threads, x, [=](float v) { return v > 0 ? v : v * slope; });
+  const auto& loops = kernel::elements_of(context_.isa);
+  const Tensor out = slope == 0 ? with_number(context_, x, 0, loops.max) : curved(context_, x, loops.leaky, slope);
   return record("leaky_relu", out, {&x}, [x, slope](const Pull& p) -> std::vector<Tensor> {
     const Tensor above = p.ops.less(p.ops.full({}, 0), x);
     return {p.ops.where(above, p.gradient(), p.ops.scale(p.gradient(), slope))};
   });
 }
 Tensor Ops::elu(const Tensor& x, float alpha) const {
-  return record("elu", map(context_.threads, x, [=](float v) { return v > 0 ? v : alpha * std::expm1(v); }), {&x},
+  return record("elu", curved(context_, x, kernel::elements_of(context_.isa).elu, alpha), {&x},
                 [x, alpha](const Pull& p) -> std::vector<Tensor> {
                   const Tensor none = p.ops.full({}, 0), below = p.ops.scale(p.ops.exp(p.ops.minimum(x, none)), alpha);
                   return {p.ops.where(p.ops.less(none, x), p.gradient(), p.ops.mul(p.gradient(), below))};
@@ -264,16 +295,31 @@ Tensor Ops::elu(const Tensor& x, float alpha) const {
 }
 Tensor Ops::clamp(const Tensor& x, float least, float most) const {
   if (!(least <= most)) fail("least", "at most " + std::to_string(most), std::to_string(least));
-  return record("clamp", map(context_.threads, x, [=](float v) { return v < least  ? least
-                                                                        : v > most ? most
-                                                                                   : v; }), {&x},
+  return record("clamp", curved(context_, x, kernel::elements_of(context_.isa).clamp, least, most), {&x},
                 [x, least, most](const Pull& p) -> std::vector<Tensor> {
                   const Tensor outside = p.ops.either(p.ops.less(x, p.ops.full({}, least)), p.ops.less(p.ops.full({}, most), x));
                   return {p.ops.where(outside, p.ops.full({}, 0), p.gradient())};
                 });
 }
 Tensor Ops::pow(const Tensor& x, float exponent) const {
-  return record("pow", map(context_.threads, x, [=](float v) { return std::pow(v, exponent); }), {&x},
+  const auto& loops = kernel::elements_of(context_.isa);
+  const auto power = [&] {
+    if (exponent == 1) return x.with_origin(nullptr).dense();
+    if (exponent == 2) return zip<float>(context_, x, x, loops.mul);
+    if (exponent == 3)
+      return map(context_, x, [&](const float* from, std::int64_t n, float* to) {  // while a block is near
+        for (std::int64_t i = 0; i < n; i += 1024) {
+          const std::int64_t some = std::min<std::int64_t>(1024, n - i);
+          loops.mul(from + i, 1, from + i, 1, some, to + i);
+          loops.mul(from + i, 1, to + i, 1, some, to + i);
+        }
+      });
+    if (exponent == 0.5f) return map(context_, x, loops.sqrt);
+    if (exponent == -0.5f) return map(context_, x, loops.rsqrt);
+    return curved(context_, x, loops.power, exponent);
+  };
+  need(x, DType::f32, "x");
+  return record("pow", power(), {&x},
                 [x, exponent](const Pull& p) -> std::vector<Tensor> {
                   return {p.ops.mul(p.gradient(), p.ops.scale(p.ops.pow(x, exponent - 1), exponent))};
                 });

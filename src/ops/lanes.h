@@ -71,4 +71,10 @@ void pieces(int threads, std::int64_t count, std::int64_t unit, F&& body) {
   base::parallel(threads, (count + unit - 1) / unit, [&](std::int64_t i, int) { body(i * unit, std::min(count, (i + 1) * unit)); });
 }
 
+/// A unit for pieces of what passes through memory once and costs little: as large as leaves every thread a few.
+inline std::int64_t grain(int threads, std::int64_t count) {
+  constexpr std::int64_t least = 16384;
+  return count <= least ? least : std::max(least, count / (4 * base::thread_count(threads)) / 64 * 64);
+}
+
 }  // namespace heed::ops

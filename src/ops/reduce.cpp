@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reductions sum in f64, each lane in its own order, so the number of threads does not matter.
+// Sums, extremes and softmax along an axis, each lane in its own order, so the number of threads does not matter.
 #include <cmath>
 #include <limits>
 
 #include "heed/ops.h"
 #include "kernel/elementwise.h"
+#include "ops/fold.h"
 #include "ops/lanes.h"
 
 namespace heed {
@@ -14,110 +15,50 @@ using namespace heed::ops;
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr std::int64_t block = 256;  // columns of a task
 
-/// value(first, length) of each lane over `axes`.
-template <class F>
-Tensor reduce(int threads, const Tensor& x, const std::vector<int>& axes, bool keepdim, F&& value) {
+/// row(lane of x, lane of out, length) where lanes lie side by side, else columns(first of x, first of out, length, stride, columns) of
+/// some lanes at once.
+template <class Row, class Columns>
+Tensor along(int threads, const Tensor& x, int axis, Row&& row, Columns&& columns) {
   need(x, DType::f32, "x");
-  std::vector<bool> gone(std::size_t(x.rank()), false);
-  for (int axis : axes) {
-    const auto i = std::size_t(axis_of(axis, x.rank()));
-    if (gone[i]) fail("axes", "each axis once", std::to_string(axis) + " again");
-    gone[i] = true;
+  axis = axis_of(axis, x.rank());
+  const Tensor from = x.with_origin(nullptr).dense();
+  const Lanes cut = lanes(x.shape(), axis);
+  Tensor out(DType::f32, x.shape());
+  if (x.count() == 0) return out;
+  const float* source = from.raw<float>();
+  float* to = out.raw<float>();
+  if (cut.inner == 1) {
+    pieces(threads, cut.outer, 16384 / cut.extent, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin * cut.extent; i < end * cut.extent; i += cut.extent) row(source + i, to + i, cut.extent);
+    });
+    return out;
   }
-  std::vector<int> order, last;
-  std::vector<std::int64_t> extents;
-  std::int64_t length = 1, count = 1;
-  for (int i = 0; i < x.rank(); ++i) {
-    (gone[std::size_t(i)] ? last : order).push_back(i);
-    (gone[std::size_t(i)] ? length : count) *= x.extent(i);
-    if (!gone[std::size_t(i)])
-      extents.push_back(x.extent(i));
-    else if (keepdim)
-      extents.push_back(1);
-  }
-  order.insert(order.end(), last.begin(), last.end());
-  const Tensor from = x.with_origin(nullptr).permute(order).dense();
-  Tensor out(DType::f32, Shape(extents));
-  pieces(threads, count, 16384 / std::max<std::int64_t>(length, 1), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) out.raw<float>()[i] = value(from.raw<float>() + i * length, length);
+  const std::int64_t wide = std::clamp<std::int64_t>(32768 / cut.extent / 64 * 64, 64, block), blocks = (cut.inner + wide - 1) / wide;
+  pieces(threads, cut.outer * blocks, 16384 / (cut.extent * std::min(wide, cut.inner)), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t job = begin; job < end; ++job) {
+      const std::int64_t c = job % blocks * wide, at = job / blocks * cut.extent * cut.inner + c;
+      columns(source + at, to + at, cut.extent, cut.inner, std::min(wide, cut.inner - c));
+    }
   });
   return out;
 }
 
-/// body(lane of x, lane of out, length) with the axis moved last and back.
-template <class F>
-Tensor along(int threads, const Tensor& x, int axis, F&& body) {
-  need(x, DType::f32, "x");
-  axis = axis_of(axis, x.rank());
-  const Tensor from = x.with_origin(nullptr).transpose(axis, x.rank() - 1).dense();
-  const std::int64_t length = x.extent(axis);
-  Tensor out(DType::f32, from.shape());
-  if (length != 0)
-    pieces(threads, x.count() / length, 16384 / length, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) body(from.raw<float>() + i * length, out.raw<float>() + i * length, length);
-    });
-  return out.transpose(axis, x.rank() - 1).dense();
-}
-
-/// The logarithm of the sum of exponentials.
-float log_sum(const kernel::ElementTable& loops, const float* x, std::int64_t n) {
+/// The logarithm of the sum of exponentials; `room` for n numbers.
+float log_sum(const kernel::ElementTable& loops, const float* x, std::int64_t n, float* room) {
   const float top = loops.largest(x, n);
-  if (std::isinf(top)) return top;
-  double total = 0;
-  float room[1024];
-  for (std::int64_t i = 0; i < n; i += 1024) total += loops.exp_sum(x + i, std::min<std::int64_t>(1024, n - i), top, room);
-  return float(top + std::log(total));
+  return std::isinf(top) ? top : float(top + std::log(loops.exp_sum(x, n, top, room)));
 }
 
-/// Sums over axes that are neighbours and not the last, times `factor`: rows added to rows, no copy.
-Tensor sum_rows(const Context& context, const Tensor& x, const Shape& shape, int first, int axes, double factor) {
-  const Tensor from = x.with_origin(nullptr).dense();
-  std::int64_t outer = 1, extent = 1, inner = 1;
-  for (int i = 0; i < x.rank(); ++i) (i < first ? outer : i < first + axes ? extent : inner) *= x.extent(i);
-  Tensor out(DType::f32, shape);
-  constexpr std::int64_t block = 256;
-  const std::int64_t blocks = (inner + block - 1) / block;
-  pieces(context.threads, outer * blocks, 65536 / std::max<std::int64_t>(1, extent * std::min(inner, block)),
-         [&](std::int64_t begin, std::int64_t end) {
-           for (std::int64_t job = begin; job < end; ++job) {
-             const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, inner - c);
-             double sums[block] = {};
-             kernel::elements_of(context.isa).add_rows(from.raw<float>() + o * extent * inner + c, extent, inner, wide, sums);
-             for (std::int64_t i = 0; i < wide; ++i) out.raw<float>()[o * inner + c + i] = float(sums[i] * factor);
-           }
-         });
-  return out;
-}
-
-/// The sum over axes times `factor`.
-Tensor summed(const Context& context, const Tensor& x, const std::vector<int>& axes, bool keepdim, bool mean) {
-  need(x, DType::f32, "x");
-  int first = x.rank(), last = -1, count = 0;
-  std::vector<bool> gone(std::size_t(x.rank()), false);
-  std::vector<std::int64_t> extents = x.shape().vector();
-  std::int64_t length = 1;
-  for (const int axis : axes) {
-    const int i = axis_of(axis, x.rank());
-    first = std::min(first, i), last = std::max(last, i), count += !gone[std::size_t(i)];
-    gone[std::size_t(i)] = true;
-    length *= x.extent(i);
-  }
-  const double factor = mean ? 1 / double(length) : 1;
-  if (count && last - first + 1 == int(axes.size()) && count == int(axes.size()) && last < x.rank() - 1 && x.raw_view().contiguous() &&
-      x.count()) {
-    if (keepdim)
-      std::fill(extents.begin() + first, extents.begin() + last + 1, 1);
-    else
-      extents.erase(extents.begin() + first, extents.begin() + last + 1);
-    return sum_rows(context, x, Shape(extents), first, count, factor);
-  }
-  const auto& loops = kernel::elements_of(context.isa);
-  return reduce(context.threads, x, axes, keepdim, [&](const float* v, std::int64_t n) { return float(loops.sum(v, n) * factor); });
-}
-
-void some(std::int64_t n, const Tensor& x) {
-  if (n == 0) fail("x", "something to compare along the axis", x.shape().text());
+/// top[c] and sums[c] of e^(x - top), which `to` becomes; 0 for the top of a column that is -inf throughout.
+void exp_columns(const kernel::ElementTable& loops, const float* x, float* to, std::int64_t n, std::int64_t stride, std::int64_t wide,
+                 float* top, double* sums) {
+  std::fill_n(top, wide, -infinity);
+  std::fill_n(sums, wide, 0.0);
+  loops.largest_rows(x, n, stride, wide, top);
+  for (std::int64_t c = 0; c < wide; ++c) top[c] = top[c] == -infinity ? 0 : top[c];
+  loops.exp_rows(x, n, stride, wide, top, sums, to);
 }
 
 }  // namespace
@@ -142,7 +83,7 @@ std::vector<Tensor> pull_extreme(const Pull& p, const Tensor& x, const std::vect
 }  // namespace
 
 Tensor Ops::sum(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
-  return record("sum", summed(context_, x, axes, keepdim, false), {&x},
+  return record("sum", folded(context_, x, axes, keepdim, Fold::sum), {&x},
                 [s = x.shape(), axes](const Pull& p) -> std::vector<Tensor> { return {spread(p.gradient(), s, axes)}; });
 }
 
@@ -161,7 +102,7 @@ Tensor Ops::sum_to(const Tensor& x, const Shape& shape) const {
 }
 
 Tensor Ops::mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
-  const Tensor out = summed(context_, x, axes, keepdim, true);
+  const Tensor out = folded(context_, x, axes, keepdim, Fold::sum, true);
   return record("mean", out, {&x},
                 [s = x.shape(), axes, n = double(x.count()) / double(out.count())](const Pull& p) -> std::vector<Tensor> {
                   return {p.ops.scale(spread(p.gradient(), s, axes), float(1 / n))};
@@ -170,60 +111,71 @@ Tensor Ops::mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) co
 
 Tensor Ops::max(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
   return record(
-      "max",
-      reduce(context_.threads, x, axes, keepdim,
-             [&](const float* v, std::int64_t n) {
-               some(n, x);
-               return kernel::elements_of(context_.isa).largest(v, n);
-             }),
-      {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
+      "max", folded(context_, x, axes, keepdim, Fold::largest), {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
 }
 
 Tensor Ops::min(const Tensor& x, const std::vector<int>& axes, bool keepdim) const {
   return record(
-      "min",
-      reduce(context_.threads, x, axes, keepdim,
-             [&](const float* v, std::int64_t n) {
-               some(n, x);
-               float best = infinity;
-               for (std::int64_t i = 0; i < n; ++i) best = v[i] < best || v[i] != v[i] ? v[i] : best;
-               return best;
-             }),
-      {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
+      "min", folded(context_, x, axes, keepdim, Fold::smallest), {&x}, [x, axes](const Pull& p) { return pull_extreme(p, x, axes); }, true);
 }
 
 Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
-  const Tensor from = x.dense();
-  const Lanes cut = lanes(x.shape(), axis);
   auto extents = x.shape().vector();
   if (keepdim)
     extents[std::size_t(axis)] = 1;
   else
     extents.erase(extents.begin() + axis);
+  const Lanes cut = lanes(x.shape(), axis);
   Tensor out(DType::i64, Shape(extents));
-  for (std::int64_t o = 0; o < cut.outer; ++o)
-    for (std::int64_t i = 0; i < cut.inner; ++i) {
-      some(cut.extent, x);
-      const float* lane = from.raw<float>() + o * cut.extent * cut.inner + i;
-      std::int64_t best = 0;
-      for (std::int64_t e = 1; e < cut.extent; ++e) {
-        const float value = lane[e * cut.inner], top = lane[best * cut.inner];
-        if (top == top && (value > top || value != value)) best = e;
+  if (out.count() == 0) return out;
+  if (cut.extent == 0) fail("x", "something to compare along the axis", x.shape().text());
+  const auto& loops = kernel::elements_of(context_.isa);
+  auto* to = out.raw<std::int64_t>();
+  if (cut.inner == 1 || cut.extent >= 1 << 24) {
+    const Tensor from = x.with_origin(nullptr).transpose(axis, x.rank() - 1).dense();
+    const Lanes whole = lanes(from.shape(), x.rank() - 1);
+    Tensor found(DType::i64, with_axis(from.shape(), x.rank() - 1, 1));
+    pieces(context_.threads, whole.outer, 16384 / whole.extent, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const float* row = from.raw<float>() + i * whole.extent;
+        found.raw<std::int64_t>()[i] = loops.find(row, whole.extent, loops.largest(row, whole.extent));
       }
-      out.raw<std::int64_t>()[o * cut.inner + i] = best;
+    });
+    return found.transpose(axis, x.rank() - 1).reshape(out.shape());
+  }
+  const Tensor from = x.with_origin(nullptr).dense();
+  const std::int64_t blocks = (cut.inner + block - 1) / block;
+  pieces(context_.threads, cut.outer * blocks, 16384 / (cut.extent * std::min(block, cut.inner)), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t job = begin; job < end; ++job) {
+      const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, cut.inner - c);
+      const float* first = from.raw<float>() + o * cut.extent * cut.inner + c;
+      float best[block];
+      std::fill_n(best, wide, -infinity);
+      loops.largest_rows(first, cut.extent, cut.inner, wide, best);
+      loops.find_rows(first, cut.extent, cut.inner, wide, best, to + o * cut.inner + c);
     }
+  });
   return out;
 }
 
 Tensor Ops::softmax(const Tensor& x, int axis) const {
-  const Tensor out =
-      along(context_.threads, x, axis, [&loops = kernel::elements_of(context_.isa)](const float* v, float* to, std::int64_t n) {
+  const auto& loops = kernel::elements_of(context_.isa);
+  const Tensor out = along(
+      context_.threads, x, axis,
+      [&](const float* v, float* to, std::int64_t n) {
         const float top = loops.largest(v, n);
         if (top == -infinity) return void(std::fill_n(to, n, 0.0f));
         const float factor = float(1 / loops.exp_sum(v, n, top, to));
         loops.mul(to, 1, &factor, 0, n, to);
+      },
+      [&](const float* v, float* to, std::int64_t n, std::int64_t stride, std::int64_t wide) {
+        float top[block];
+        double sums[block];
+        exp_columns(loops, v, to, n, stride, wide, top, sums);
+        for (std::int64_t c = 0; c < wide; ++c) top[c] = sums[c] == 0 ? 0 : float(1 / sums[c]);
+        for (std::int64_t r = 0; r < n; ++r) loops.mul(to + r * stride, 1, top, 1, wide, to + r * stride);
       });
   return record(
       "softmax", out, {&x},
@@ -235,11 +187,21 @@ Tensor Ops::softmax(const Tensor& x, int axis) const {
 }
 
 Tensor Ops::log_softmax(const Tensor& x, int axis) const {
-  const Tensor out =
-      along(context_.threads, x, axis, [&loops = kernel::elements_of(context_.isa)](const float* v, float* to, std::int64_t n) {
-        const float total = log_sum(loops, v, n);
+  const auto& loops = kernel::elements_of(context_.isa);
+  const Tensor out = along(
+      context_.threads, x, axis,
+      [&](const float* v, float* to, std::int64_t n) {
+        const float total = log_sum(loops, v, n, to);
         if (total == -infinity) return void(std::fill_n(to, n, -infinity));
         loops.sub(v, 1, &total, 0, n, to);
+      },
+      [&](const float* v, float* to, std::int64_t n, std::int64_t stride, std::int64_t wide) {
+        float top[block];
+        double sums[block];
+        exp_columns(loops, v, to, n, stride, wide, top, sums);
+        for (std::int64_t c = 0; c < wide; ++c)  // a column of -inf, and one with inf, keep their top
+          top[c] = sums[c] == 0 || top[c] == infinity ? top[c] : float(top[c] + std::log(sums[c]));
+        for (std::int64_t r = 0; r < n; ++r) loops.sub(v + r * stride, 1, top, 1, wide, to + r * stride);
       });
   return record(
       "log_softmax", out, {&x},
@@ -250,19 +212,54 @@ Tensor Ops::log_softmax(const Tensor& x, int axis) const {
 }
 
 Tensor Ops::logsumexp(const Tensor& x, int axis, bool keepdim) const {
-  return record("logsumexp",
-                reduce(context_.threads, x, {axis}, keepdim,
-                       [&loops = kernel::elements_of(context_.isa)](const float* v, std::int64_t n) { return log_sum(loops, v, n); }),
-                {&x}, [x, axis](const Pull& p) -> std::vector<Tensor> {
-                  return {p.ops.mul(spread(p.gradient(), x.shape(), {axis}), p.ops.softmax(x, axis))};
-                });
+  need(x, DType::f32, "x");
+  axis = axis_of(axis, x.rank());
+  const auto& loops = kernel::elements_of(context_.isa);
+  auto extents = x.shape().vector();
+  if (keepdim)
+    extents[std::size_t(axis)] = 1;
+  else
+    extents.erase(extents.begin() + axis);
+  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, Shape(extents));
+  const Lanes cut = lanes(x.shape(), axis);
+  if (cut.extent == 0) std::fill_n(out.raw<float>(), out.count(), -infinity);
+  // A task has some rows, or some columns, whose exponentials nobody needs afterwards.
+  const std::int64_t wide = cut.inner == 1 ? 1 : std::clamp<std::int64_t>(16384 / std::max<std::int64_t>(1, cut.extent) / 64 * 64, 64, block),
+                     blocks = (cut.inner + wide - 1) / wide;
+  if (x.count() != 0)
+    pieces(context_.threads, cut.outer * blocks, 16384 / (cut.extent * wide), [&](std::int64_t begin, std::int64_t end) {
+      std::vector<float> room(std::size_t(cut.extent * wide));
+      for (std::int64_t job = begin; job < end; ++job) {
+        const std::int64_t o = job / blocks, c = job % blocks * wide, n = std::min(wide, cut.inner - c);
+        const float* first = from.raw<float>() + o * cut.extent * cut.inner + c;
+        float* to = out.raw<float>() + o * cut.inner + c;
+        if (cut.inner == 1) {
+          *to = log_sum(loops, first, cut.extent, room.data());
+          continue;
+        }
+        float top[block];
+        double sums[block];
+        for (std::int64_t r = 0; r < cut.extent; ++r) std::copy_n(first + r * cut.inner, n, room.data() + r * n);
+        exp_columns(loops, room.data(), room.data(), cut.extent, n, n, top, sums);
+        for (std::int64_t i = 0; i < n; ++i) to[i] = top[i] == infinity ? infinity : float(top[i] + std::log(sums[i]));
+      }
+    });
+  return record("logsumexp", out, {&x}, [x, axis](const Pull& p) -> std::vector<Tensor> {
+    return {p.ops.mul(spread(p.gradient(), x.shape(), {axis}), p.ops.softmax(x, axis))};
+  });
 }
 
 Tensor Ops::cumsum(const Tensor& x, int axis) const {
-  const Tensor out = along(context_.threads, x, axis, [](const float* v, float* to, std::int64_t n) {
-    double total = 0;
-    for (std::int64_t i = 0; i < n; ++i) to[i] = float(total += v[i]);
-  });
+  const Tensor out = along(
+      context_.threads, x, axis,
+      [](const float* v, float* to, std::int64_t n) {
+        double total = 0;
+        for (std::int64_t i = 0; i < n; ++i) to[i] = float(total += v[i]);
+      },
+      [&loops = kernel::elements_of(context_.isa)](const float* v, float* to, std::int64_t n, std::int64_t stride, std::int64_t wide) {
+        double sums[block] = {};
+        loops.run_rows(v, n, stride, wide, sums, to);
+      });
   return record("cumsum", out, {&x}, [axis](const Pull& p) -> std::vector<Tensor> {  // sums from the end
     const Tensor& g = p.gradient();
     return {p.ops.add(p.ops.sub(p.ops.sum(g, {axis}, true), p.ops.cumsum(g, axis)), g)};

@@ -136,4 +136,4 @@ run("titans", reference, [
     attention("segments", 7, 2, 13, 8, 2, 6, segment_len=5, num_persist_mem_tokens=3),
     attention("window", 8, 2, 13, 8, 2, 6, segment_len=3, num_longterm_mem_tokens=1, num_persist_mem_tokens=2, sliding=True),
     attention("no-persistent", 9, 1, 8, 8, 2, 4, segment_len=4, num_longterm_mem_tokens=1),
-], "a chunk at a time")
+], "a chunk at a time", rtol="1e-3")  # layer norm of four numbers: gradients reach 60
