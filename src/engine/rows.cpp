@@ -23,8 +23,8 @@ Rows::Rows(const Call& call)
   std::memset(queries_.get(), 0, std::size_t(capacity_ * depth_) * sizeof(float));
 }
 
-void Rows::begin(std::int64_t b) {
-  b_ = b;
+void Rows::begin(std::int64_t b, const std::int64_t* listed, std::int64_t count) {
+  b_ = b, listed_ = listed, listed_count_ = count;
   size_ = 0;
   lo_ = all_hi_ = std::numeric_limits<std::int64_t>::max();
   hi_ = head_ = all_lo_ = 0;
@@ -39,6 +39,7 @@ void Rows::add(std::int64_t h, std::int64_t i) {
   if (o.window_right >= 0 && o.window_right < keys - row.p) row.hi = std::min(row.hi, row.p + o.window_right + 1);
   if (o.window_left >= 0 && o.window_left < row.p) row.lo = row.p - o.window_left;
   if (i >= queries) row.hi = 0;
+  if (listed_) row.hi = std::lower_bound(listed_, listed_ + listed_count_, row.hi) - listed_;
   row.head = std::clamp<std::int64_t>(row.hi, 0, o.first_keys);
   if (row.hi <= row.lo) row.lo = 0, row.hi = row.head;
   if (row.head >= row.lo) row.lo = row.head = 0;

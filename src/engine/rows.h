@@ -26,8 +26,9 @@ class Rows {
  public:
   explicit Rows(const Call& call);
 
-  /// Forgets everything and begins a block of a sequence.
-  void begin(std::int64_t b);
+  /// Forgets everything and begins a block of a sequence, whose keys are all, or `count` of a rising list: columns then count
+  /// the listed ones.
+  void begin(std::int64_t b, const std::int64_t* listed = nullptr, std::int64_t count = 0);
   void add(std::int64_t h, std::int64_t i);
   /// Reads the queries.
   void read();
@@ -83,6 +84,8 @@ class Rows {
   float max_of(int r) const;
 
   const Call& call_;
+  const std::int64_t* listed_ = nullptr;
+  std::int64_t listed_count_ = 0;
   std::int64_t b_ = 0, width_, depth_, capacity_;
   std::int64_t lo_ = 0, hi_ = 0, head_ = 0;  ///< of all rows: the least, the largest
   std::int64_t all_lo_ = 0, all_hi_ = 0;     ///< keys [all_lo, all_hi) are seen by every row

@@ -124,10 +124,12 @@ float Rows::weight_at(int r, int column) const {
 /// Values that are not finite were packed as zeros: rows that give them any weight get them here.
 void Rows::repair(std::int64_t tile, std::int64_t g) {
   const auto& s = call_.v.strides;
-  const std::int64_t begin = tile * call_.keys, count = std::min(call_.keys, call_.key_lengths[std::size_t(b_)] - begin);
+  const std::int64_t begin = tile * call_.keys, all = listed_ ? listed_count_ : call_.key_lengths[std::size_t(b_)];
+  const std::int64_t count = std::min(call_.keys, all - begin);
   std::vector<float> value(std::size_t(call_.E));
   for (int j = 0; j < count; ++j) {
-    read_row(*call_.table, call_.v, b_ * s[0] + (begin + j) * s[1] + g * s[2], s[3], call_.E, value.data());
+    const std::int64_t key = listed_ ? listed_[begin + j] : begin + j;
+    read_row(*call_.table, call_.v, b_ * s[0] + key * s[1] + g * s[2], s[3], call_.E, value.data());
     for (std::int64_t e = 0; e < call_.E; ++e) {
       if (std::isfinite(value[std::size_t(e)])) continue;
       for (int r = 0; r < size_; ++r)

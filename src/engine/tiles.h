@@ -89,8 +89,12 @@ void read_row(const kernel::Table& table, const View& view, std::int64_t offset,
 void write_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, const float* from);
 /// The same as words of the call's products, zeros up to depth(). n is D.
 void read_words(const Call& call, const View& view, std::int64_t offset, std::int64_t stride, float* to);
-/// Keys [tile * keys, ...) of head g as [16-key panels][depth][16] words and [panels of E][keys / pair][16] words, zeros after
-/// the last key. Returns whether every value is finite; those that are not are packed as zeros.
+/// `count` keys of head g, those of `index` or (null) from `begin` on, as [16-key panels][depth][16] words, and their values as
+/// [panels of E][keys / pair][16] words; zeros up to a multiple of unit(). Returns whether every value is finite; those that are not are
+/// packed as zeros.
+bool pack_keys(const Call& call, std::int64_t b, std::int64_t g, const std::int64_t* index, std::int64_t begin, std::int64_t count,
+               float* k, float* v, float* scratch);
+/// The keys of a tile.
 bool pack_tile(const Call& call, std::int64_t b, std::int64_t g, std::int64_t tile, float* k, float* v, float* scratch);
 
 }  // namespace heed::engine

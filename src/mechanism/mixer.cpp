@@ -67,7 +67,7 @@ void PromptMixer::read(State& state, const Tensor& q, const Tensor& k, const Ten
   auto& full = static_cast<FullCache&>(state);
   if (full.layer.window_left >= 0) fail("way", "a model without a sliding window for a way that reads the whole prompt", "one with");
   full.kv.append(k, v, ops.context());
-  const Tensor got = read_prompt(q, k, v, ops);
+  const Tensor got = read_prompt(q, k, v, full.kv.dtype(), ops);
   const std::int64_t n = q.extent(1), H = q.extent(2), E = v.extent(3);
   base::parallel(ops.context().threads, n, [&](std::int64_t i, int) {
     for (std::int64_t h = 0; h < H; ++h)

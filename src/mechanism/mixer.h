@@ -62,8 +62,8 @@ class PromptMixer : public CachedMixer {
   bool whole_prompt() const override { return true; }
 
  protected:
-  /// q (1, n, H, D), k and v (1, n, G, D), f32; returns (1, n, H, D), f32.
-  virtual Tensor read_prompt(const Tensor& q, const Tensor& k, const Tensor& v, Ops& ops) = 0;
+  /// q (1, n, H, D), k and v (1, n, G, D), f32; returns (1, n, H, D), f32. `kept`: what the cache rounds keys and values to.
+  virtual Tensor read_prompt(const Tensor& q, const Tensor& k, const Tensor& v, DType kept, Ops& ops) = 0;
 };
 
 /// attend() of f32 queries over keys and values of any dtype.

@@ -13,7 +13,7 @@ namespace heed::mechanism {
 namespace {
 
 struct SparseTransformer : Mechanism, CachedMixer {
-  Tensor q, k, v, out, mask, chunk_mask;
+  Tensor q, k, v, out, mask, keep;
   std::string attn_mode = "strided";
   std::int64_t local_attn_ctx = 128, blocksize = 32, num_verts = 1, vertsize = 1;
   std::optional<std::int64_t> heads;
@@ -46,17 +46,24 @@ struct SparseTransformer : Mechanism, CachedMixer {
     if (attn_mode == "local") o.window_left = local_attn_ctx - 1;
     return o;
   }
+  std::int64_t unit() const { return std::gcd(local_attn_ctx, vertsize * blocksize); }
+  std::int64_t key_block() const override { return unit(); }
+  /// Fixed: what a query sees besides causality is whole blocks of keys, the same for all queries of a run of l.
   void mix_chunk(AttendOptions& o, const Chunk& c) override {
-    if (attn_mode != "fixed") return;
-    const auto planes = std::min(c.heads, num_verts), plane = c.queries * c.keys;
-    chunk_mask = Tensor(DType::boolean, {1, c.heads, c.queries, c.keys});
-    auto* at = chunk_mask.data<std::uint8_t>();
-    for (std::int64_t h = 0; h < planes; ++h)
-      for (std::int64_t i = 0; i < c.queries; ++i)
-        for (std::int64_t j = 0; j < c.keys; ++j) *at++ = sees(h, c.first + i, c.from + j);
-    for (std::int64_t h = planes; h < c.heads; ++h, at += plane)
-      std::copy_n(chunk_mask.data<std::uint8_t>() + h % num_verts * plane, plane, at);
-    o.mask = chunk_mask.view();
+    if (attn_mode == "fixed") o.blocks = fixed_blocks(c.heads, c.first, c.queries, c.from, c.keys);
+  }
+  BlockMask fixed_blocks(std::int64_t H, std::int64_t first, std::int64_t queries, std::int64_t from, std::int64_t keys) {
+    const auto rows = std::gcd(first, local_attn_ctx), columns = unit(), R = (queries + rows - 1) / rows,
+               C = (keys + columns - 1) / columns;
+    keep = Tensor(DType::boolean, {1, H, R, C});
+    auto* at = keep.data<std::uint8_t>();
+    for (std::int64_t h = 0; h < H; ++h)
+      for (std::int64_t r = 0; r < R; ++r)
+        for (std::int64_t c = 0; c < C; ++c) {
+          const auto i = first + r * rows, j = from + c * columns;
+          *at++ = j / local_attn_ctx <= i / local_attn_ctx && sees(h, std::max(i, j), j);
+        }
+    return {keep, rows, columns};
   }
   /// Strided: whole runs of l tokens are a batch of l interleaved sequences, each causal over its own keys; so are the tokens of
   /// a run that the chunk begins or ends in.
@@ -111,18 +118,10 @@ struct SparseTransformer : Mechanism, CachedMixer {
       out = out.reshape({B, l, rows, H, D}).permute({0, 2, 1, 3, 4}).reshape({B, rows * l, H, D}).slice(1, 0, N);
       return;
     }
-    Tensor keep;
-    if (attn_mode == "local") {
+    if (attn_mode == "local")
       o.window_left = l - 1;
-    } else {  // both conditions hold for whole blocks of keys
-      const auto unit = std::gcd(l, vertsize * blocksize), rows = (N + l - 1) / l, columns = (N + unit - 1) / unit;
-      keep = Tensor(DType::boolean, {1, H, rows, columns});
-      auto* at = keep.data<std::uint8_t>();
-      for (std::int64_t h = 0; h < H; ++h)
-        for (std::int64_t r = 0; r < rows; ++r)
-          for (std::int64_t c = 0; c < columns; ++c) *at++ = c * unit / l <= r && sees(h, std::max(r * l, c * unit), c * unit);
-      o.blocks = BlockMask{keep, l, unit};
-    }
+    else
+      o.blocks = fixed_blocks(H, 0, N, 0, N);
     out = ops.attend(q, k, v, o).out;
   }
 };

@@ -63,7 +63,7 @@ struct Flexprefill : Mechanism, PromptMixer {
     d.output("block_mask", block_mask, "Hq ceil(N/block_size) ceil(N/block_size)", "true where a block is kept").of(DType::boolean);
   }
 
-  Tensor read_prompt(const Tensor& queries, const Tensor& keys, const Tensor& values, Ops& ops) override {
+  Tensor read_prompt(const Tensor& queries, const Tensor& keys, const Tensor& values, DType, Ops& ops) override {
     q = queries, k = keys, v = values;
     run(ops);
     return out;

@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "heed/gathered.h"
 #include "mechanism/heads.h"
 #include "mechanism/mixer.h"
 
@@ -46,10 +47,32 @@ struct Minference : Mechanism, PromptMixer {
     d.output("key_counts", key_counts, "H N", "keys each query sees").of(DType::i64).when(pattern != "a_shape", "not a_shape");
   }
 
-  Tensor read_prompt(const Tensor& queries, const Tensor& keys, const Tensor& values, Ops& ops) override {
-    const auto share = queries.extent(2) / keys.extent(2);
-    q = queries, k = ops.repeat(keys, 2, share), v = ops.repeat(values, 2, share);
-    run(ops);
+  Tensor read_prompt(const Tensor& queries, const Tensor& keys, const Tensor& values, DType kept, Ops& ops) override {
+    q = queries, k = keys, v = values;
+    if (pattern != "vertical_and_slash") {
+      const auto share = q.extent(2) / k.extent(2);
+      k = ops.repeat(k, 2, share), v = ops.repeat(v, 2, share);
+      run(ops);
+      return out;
+    }
+    choose_lines(ops);
+    const auto N = q.extent(1), H = q.extent(2), nb = (N + block_size - 1) / block_size;
+    std::vector<std::int64_t> offsets{0}, index;
+    std::vector<std::uint8_t> sees;
+    for (std::int64_t h = 0; h < H; ++h)
+      for (std::int64_t r = 0; r < nb; ++r) {
+        sees.assign(std::size_t(std::min(N, (r + 1) * block_size)), 0);
+        mark(h, (r + 1) * block_size, sees.data(), std::int64_t(sees.size()));
+        for (std::size_t j = 0; j < sees.size(); ++j)
+          if (sees[j]) index.push_back(std::int64_t(j));
+        offsets.push_back(std::int64_t(index.size()));
+      }
+    AttendOptions o;
+    o.causal = true;
+    const auto rounded = [&](const Tensor& x) { return cache::rounded(x, kept, ops.context()); };
+    const auto list = [](std::vector<std::int64_t>& x) { return dense_view(x.data(), DType::i64, {std::int64_t(x.size())}); };
+    out = Tensor(DType::f32, {1, N, H, v.extent(3)});
+    attend_gathered(rounded(q), rounded(k), rounded(v), out, {list(offsets), list(index), block_size}, o, {}, ops.context());
     return out;
   }
 
