@@ -32,14 +32,14 @@ struct Attention : Mechanism {
   void run(Ops& ops) override { attend(ops, q, k, v, attend_options()); }
 
  protected:
-  void tensors(Declaration& d) {
+  void tensors(Declaration& d, bool has_sink = true) {
     d.input("q", q, "B N H D", "queries");
     d.input("k", k, "B M G D", "keys; query head h reads head h // (H/G)");
     d.input("v", v, "B M G E", "values");
     d.input("bias", bias, "*broadcast", "added to the scores, broadcast to B H N M").optional();
     d.input("mask", mask, "*visible", "true where a query may look, broadcast to B H N M").of(DType::boolean).optional();
     d.input("alibi_slopes", alibi_slopes, "H", "adds -slope * |p - j|").between("0", "0.5").optional();
-    d.input("sink", sink, "H", "one more logit a head").optional();
+    if (has_sink) d.input("sink", sink, "H", "one more logit a head").optional();
     d.input("key_lengths", key_lengths, "B", "keys of each sequence").of(DType::i64).between("1", "M").optional();
     d.input("query_lengths", query_lengths, "B", "queries of each sequence").of(DType::i64).between("1", "N").optional();
     d.size("*broadcast", "1 H N M");

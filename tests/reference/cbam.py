@@ -32,4 +32,5 @@ SPATIAL = layer("SpatialGate.spatial.conv", 1, 2, 7, 7, bias=False) | batch_norm
 run("cbam", reference, [
     ("four-pools", {"gate_channels": 12, "reduction_ratio": 4, "pool_types": ["avg", "max", "lp", "lse"], "no_spatial": False}, {"x": (2, 12, 4, 5)}, MLP | SPATIAL),
     ("no-spatial", {"gate_channels": 12, "reduction_ratio": 4, "pool_types": ["lse"], "no_spatial": True}, {"x": (2, 12, 4, 5)}, MLP),
-], "convolutional block attention module")
+] + [("-".join(pools), {"gate_channels": 12, "reduction_ratio": 4, "pool_types": pools, "no_spatial": False}, {"x": (1, 12, 9, 3)}, MLP | SPATIAL)
+     for pools in (["avg"], ["max"], ["lp"], ["lse"], ["lse", "max"], ["lp", "avg", "lp"])], "convolutional block attention module")

@@ -20,10 +20,11 @@ def reference(p, inputs, w):
     return {"out": F.linear(torch.einsum("bhij,bjhd->bihd", a, v).flatten(2), w["proj.weight"], w["proj.bias"]), "weights": a}
 
 
-def case(name, seed, side, C, H, bias):
+def case(name, seed, side, C, H, bias, **more):
     s = {"qk.weight": (2 * C, C), "v.weight": (C, C), "proj.weight": (C, C), "proj.bias": (C,), "pos_proj.weight": (H, 3), "pos_proj.bias": (H,), "gating_param": (H,)}
     s |= {"qk.bias": (2 * C,), "v.bias": (C,)} if bias else {}
-    return name, {"dim": C, "num_heads": H, "img_size": side, "qkv_bias": bias}, draw(seed, x=(2, side * side, C)), draw(seed + 50, 0.5, **s)
+    return name, {"dim": C, "num_heads": H, "img_size": side, "qkv_bias": bias, **more}, draw(seed, x=(2, side * side, C)), draw(seed + 50, 0.5, **s)
 
 
-run("gpsa", reference, [case("no-bias", 1, 3, 8, 4, False), case("bias", 2, 2, 6, 2, True)], "both maps")
+run("gpsa", reference, [case("no-bias", 1, 3, 8, 4, False), case("bias", 2, 2, 6, 2, True),
+                        case("local", 3, 5, 9, 3, False, locality_strength=2.5, local_init=True), case("one-patch", 4, 1, 4, 1, True)], "both maps")

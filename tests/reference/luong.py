@@ -91,4 +91,6 @@ run("variational-attention", variational, [
     ("general", {"attn_type": "general", "src_dim": 5, "tgt_dim": 6, "mode": "enum", "k": 0}, vio(11), W(11, linear_in__weight=(5, 6), linear_out__weight=(6, 11))),
     ("best", {"attn_type": "mlp", "attn_dim": 4, "k": 3}, vio(12, memory_lengths=np.array([7, 2, 5])),
      W(12, linear_context__weight=(4, 5), linear_query__weight=(4, 6), v__weight=(1, 4), linear_out__weight=(6, 11), linear_out__bias=(6,))),
+    ("exact", {"attn_type": "mlp", "attn_dim": 4, "mode": "exact"}, vio(13, memory_lengths=np.array([1, 7, 4])),
+     W(13, linear_context__weight=(4, 5), linear_query__weight=(4, 6), v__weight=(1, 4), linear_out__weight=(6, 11), linear_out__bias=(6,))),
 ], "position by position")

@@ -54,4 +54,5 @@ run("pyramidkv", reference, [
     case("snapkv", 1, 24, 2, 2, selector="snapkv"), case("snapkv-grouped", 2, 20, 4, 2, B=2, selector="snapkv"), case("below-two-budgets", 3, 14, 2, 2),
     case("everything-stays", 4, 10, 2, 1), case("wide-top", 5, 18, 2, 2, num_hidden_layers=6, beta=4), case("steep", 6, 40, 4, 2, num_hidden_layers=4, beta=2),
     case("nothing-at-the-top", 10, 30, 2, 2), case("one-layer", 11, 30, 2, 2, num_hidden_layers=1), case("maxpool", 7, 10, 4, 2, pooling="maxpool", kernel_size=5),
-    case("maxpool-of-one", 8, 30, 2, 2, pooling="maxpool", kernel_size=1), case("largest-head", 9, 26, 4, 2, gqa_score_agg="max"), case("summed-heads", 12, 18, 4, 2, gqa_score_agg="sum")], "a query at a time")
+    case("maxpool-of-one", 8, 30, 2, 2, pooling="maxpool", kernel_size=1), case("largest-head", 9, 26, 4, 2, gqa_score_agg="max"), case("summed-heads", 12, 18, 4, 2, gqa_score_agg="sum"),
+    case("ten-layers", 13, 45, 3, 1, num_hidden_layers=10, beta=3, kernel_size=7, window_size=5, max_capacity_prompt=16)], "a query at a time")

@@ -44,10 +44,17 @@ def colbert(p, i, w):
                 "residuals": torch.from_numpy(np.packbits(stream, axis=1)), "buckets": buckets}
     best = []
     for n in range(len(i["D"])):
-        s = i["Q"][n if len(i["Q"]) > 1 else 0] @ i["D"][n].T
-        best.append(torch.where(i["D_mask"][n], s, torch.tensor(-9999.).double()).max(1))
+        q = i["Q"][n if len(i["Q"]) > 1 else 0]
+        if p.get("similarity") == "l2":  # as released, the mask is not looked at
+            best.append((-((q[:, None] - i["D"][n]) ** 2).sum(2)).max(1))
+            continue
+        best.append(torch.where(i["D_mask"][n], q @ i["D"][n].T, torch.tensor(-9999.).double()).max(1))
     top = torch.stack([b.values for b in best])
-    return {"out": top.sum(1), "maxsim": top, "argmax": torch.stack([b.indices for b in best])}
+    score = top.sum(1)
+    if p.get("interaction") == "flipr":
+        ranked = [t.sort(1, descending=True).values for t in (top[:, :64], top[:, 64:])]
+        score = ranked[0][:, :32].sum(1) + (ranked[1][:, :8].sum(1) if top.shape[1] >= 72 else 0)
+    return {"out": score, "maxsim": top, "argmax": torch.stack([b.indices for b in best])}
 
 
 def memn2n(p, i, w):
@@ -97,6 +104,15 @@ for bits in (1, 2):
         "embeddings": e, "centroids": c, "bucket_cutoffs": quantiles(residual, np.arange(1, 2 ** bits) / 2 ** bits),
         "bucket_weights": quantiles(residual, (np.arange(2 ** bits) + 0.5) / 2 ** bits)}, {})], "document by document")
 run("colbertv2", colbert, [("pairs", {"interaction": "colbert"}, {"Q": unit(13, 3, 4, 8), "D": unit(14, 3, 6, 8), "D_mask": r.uniform(0, 1, (3, 6)) < 0.7}, {})], "document by document")
+s = np.random.default_rng(6)
+pair = lambda seed, N, L: {"Q": unit(seed, N, L, 3), "D": unit(seed + 1, 2, 5, 3), "D_mask": s.uniform(0, 1, (2, 5)) < 0.7}
+run("colbertv2", colbert, [
+    ("l2", {"interaction": "colbert", "similarity": "l2"}, pair(21, 1, 4), {}),
+    ("l2-pairs", {"similarity": "l2"}, pair(23, 2, 7), {}),
+    ("flipr", {"interaction": "flipr", "similarity": "cosine"}, pair(25, 1, 64), {}),
+    ("flipr-more", {"interaction": "flipr"}, pair(27, 2, 75), {}),
+    ("flipr-few-more", {"interaction": "flipr"}, pair(29, 1, 70), {}),
+], "document by document")
 ids = lambda *s: r.integers(0, 15, s).astype(np.int64)
 tables = lambda seed, name, hops: {f"{name}{k}.weight": rand([seed, k], 15, 6, std=0.5) for k in range(hops + 1)}
 run("memn2n", memn2n, [
@@ -104,4 +120,8 @@ run("memn2n", memn2n, [
     ("one-hop", {"hops": 1}, {"story": ids(2, 4, 3), "question": ids(2, 5)}, tables(16, "A.", 1) | {"TA": rand(17, 1, 4, 6), "TC": rand(18, 1, 4, 6)}),
     ("time-words", {"hops": 2, "te": "time words"}, {"story": ids(2, 4, 5), "question": ids(2, 5), "encoding": rand(19, 5, 6)},
      {k: np.concatenate([0 * v[:1], v[1:]]) for k, v in tables(20, "C_", 2).items()}),
+    ("four-hops", {"hops": 4, "vocab_size": 15, "embd_size": 6}, {"story": s.integers(0, 15, (3, 5, 2)), "question": s.integers(0, 15, (3, 4))},
+     tables(21, "A.", 4) | {"TA": rand(22, 1, 7, 6), "TC": rand(23, 1, 7, 6)}),
+    ("time-words-four-hops", {"hops": 4, "te": "time words", "pe": True}, {"story": s.integers(1, 15, (1, 3, 5)), "question": s.integers(1, 15, (1, 3)), "encoding": rand(24, 5, 6)},
+     {k: np.concatenate([0 * v[:1], v[1:]]) for k, v in tables(25, "C_", 4).items()}),
 ], "hop by hop", ("encoding",))

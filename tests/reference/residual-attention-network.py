@@ -45,7 +45,7 @@ def reference(p, x, w):
     return {"out": unit((1 + m) * trunk, "last_blocks"), "mask": m, "trunk": trunk}
 
 
-def weights(C, pre):
+def weights(C, pre, wider=False):
     units = ["first_residual_blocks", "trunk_branches.0", "trunk_branches.1", "softmax1_blocks", "skip1_connection_residual_block", "last_blocks"]
     units += ["softmax2_blocks", "softmax3_blocks.0", "softmax3_blocks.1", "skip2_connection_residual_block", "softmax4_blocks", "softmax5_blocks"] if pre \
         else ["softmax2_blocks.0", "softmax2_blocks.1", "softmax3_blocks"]
@@ -55,14 +55,15 @@ def weights(C, pre):
         made |= batch_norm(name + ".bn1", C) | batch_norm(name + ".bn2", C // 4) | batch_norm(name + ".bn3", C // 4)
         made |= layer(name + ".conv1", C // 4, C, 1, 1, bias=False) | layer(name + ".conv2", C // 4, C // 4, 3, 3, bias=False)
         made |= layer(name + ".conv3", C, C // 4, 1, 1, bias=False)
+        made |= layer(name + ".conv4", C, C, 1, 1, bias=False) if wider else {}
     return made
 
 
-def case(name, pre, **more):
+def case(name, pre, wider=False, **more):
     params = {"module": "AttentionModule_pre" if pre else "AttentionModule_stage2", "in_channels": 4, "out_channels": 4, "size1": [9, 7], "size2": [5, 4], **more}
-    return name, params, {"x": (2, 4, 9, 7)}, weights(4, pre)
+    return name, params, {"x": (2, 4, 9, 7)}, weights(4, pre, wider)
 
 
 run("residual-attention-network", reference, [
-    case("pre", True, size3=[3, 2]), case("channel", False, activation="channel"), case("spatial", False, activation="spatial"),
+    case("pre", True, size3=[3, 2]), case("channel", False, activation="channel"), case("spatial", False, activation="spatial"), case("state-dict", True, wider=True, size3=[3, 2]),
 ], "residual attention", rtol="1e-3", atol="2e-4")

@@ -38,8 +38,7 @@ def reference(p, inputs, w):
         return F.linear(F.gelu(F.linear(t, w[n + ".net.0.weight"], w[n + ".net.0.bias"])), w[n + ".net.2.weight"], w[n + ".net.2.bias"])
 
     B, N, C = x.shape
-    side = round(N**0.5)
-    x = x + F.conv2d(x.transpose(1, 2).reshape(B, C, side, side), w["patches_peg.ds_conv.weight"], w["patches_peg.ds_conv.bias"], padding=1, groups=C).flatten(2).transpose(1, 2)
+    x = x + F.conv2d(x.transpose(1, 2).reshape(B, C, p["height"], p["width"]), w["patches_peg.ds_conv.weight"], w["patches_peg.ds_conv.bias"], padding=1, groups=C).flatten(2).transpose(1, 2)
     z = z + attention("latents_attend_to_patches", z, x)
     z = z + feed("latents_cross_attn_ff", z)
     for i in range(p["latent_self_attn_depth"]):
@@ -53,7 +52,7 @@ def reference(p, inputs, w):
     return {"out": x, "latents": norm("latent_final_norm", z)}
 
 
-def case(name, seed, side=4, M=3, C=6, L=8, depth=1, h=2, d=4, qk_norm=False, patches=False, time=None, feed_time=False):
+def case(name, seed, side=4, columns=None, M=3, C=6, L=8, depth=1, h=2, d=4, qk_norm=False, patches=False, time=None, feed_time=False):
     s = {"patches_peg.ds_conv.weight": (C, 1, 3, 3), "patches_peg.ds_conv.bias": (C,)}
     inner = h * d
 
@@ -92,10 +91,11 @@ def case(name, seed, side=4, M=3, C=6, L=8, depth=1, h=2, d=4, qk_norm=False, pa
     attention("patches_attend_to_latents", C, L)
     feed("patches_cross_attn_ff", C)
     p = {"dim": C, "dim_latent": L, "latent_self_attn_depth": depth, "heads": h, "dim_head": d, "qk_norm": qk_norm, "patches_self_attn": patches,
-         "time_cond_dim": time, "height": side, "width": side}
-    inputs = {"x": (2, side * side, C), "latents": (2, M, L)} | ({"time": (2, time)} if time else {})
+         "time_cond_dim": time, "height": side, "width": columns or side}
+    inputs = {"x": (2, side * (columns or side), C), "latents": (2, M, L)} | ({"time": (2, time)} if time else {})
     return name, p, draw(seed, **inputs), draw(seed + 50, 0.4, **s)
 
 
 run("rin", reference, [case("qk-norm", 1, qk_norm=True), case("patches", 2, depth=0, patches=True), case("time", 3, depth=2, time=5),
-                       case("everything", 4, 3, patches=True, qk_norm=True, time=4, feed_time=True)], "the block in torch")
+                       case("everything", 4, 3, patches=True, qk_norm=True, time=4, feed_time=True),
+                       case("deep", 5, 3, 5, depth=3, qk_norm=True, time=5, feed_time=True, patches=True, C=5, L=7, h=3, d=2)], "the block in torch")

@@ -104,4 +104,8 @@ run("routing-transformer", routing, [
      module(7, 12, 4, 0, 3, 3, shared=False, m=2)),
     ("module-no-rotation", whole | {"local_attn_heads": 3, "rel_pos_emb": False, "causal": True, "shared_qk": False}, {"x": rand(8, 1, 24, 12)},
      module(8, 12, 4, 3, 6, 3, shared=False, m=1)),
+    ("module-context", whole | {"local_attn_heads": 0, "dim_head": 5, "shared_qk": False, "receives_context": True, "context_window_size": 4, "heads": 3},
+     {"x": rand(9, 2, 19, 12), "context": rand([9, 1], 2, 13, 12)}, module(9, 12, 3, 0, 5, 3, shared=False)),
+    ("module-context-shared", whole | {"local_attn_heads": 0, "dim_head": 4, "shared_qk": True, "receives_context": True, "num_mem_kv": 1},
+     {"x": rand(10, 1, 17, 12), "context": rand([10, 1], 1, 23, 12)}, module(10, 12, 4, 0, 4, 3, m=1)),
 ], "query by query", ("kmeans.means", "global_attn.kmeans.means"))

@@ -11,7 +11,7 @@ def reference(p, x, w):
 
     def norm(name, y):
         return F.batch_norm(y, *(w[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))) if p["norm"] else y
-    u = norm("bn0", F.conv2d(x["x"], w["conv.weight"], w.get("conv.bias"), p["stride"], p["padding"], 1, G * R)).relu()
+    u = norm("bn0", F.conv2d(x["x"], w["conv.weight"], w.get("conv.bias"), p["stride"], p["padding"], p.get("dilation", 1), G * R)).relu()
     u = u.chunk(R, 1)
     s = sum(u).mean((2, 3), keepdim=True)
     s = norm("bn1", F.conv2d(s, w["fc1.weight"], w["fc1.bias"], groups=G)).relu()
@@ -20,15 +20,18 @@ def reference(p, x, w):
     return {"out": sum(u[r] * a[:, r, :, None, None] for r in range(R)), "weights": a}
 
 
-def case(name, Cin, C, k, R, G, norm, bias, **more):
-    n = max(Cin * R // 4, 32)
+def case(name, Cin, C, k, R, G, norm, bias, reduction=4, **more):
+    n = max(Cin * R // reduction, 32)
     weights = layer("conv", C * R, Cin // (G * R), k, k, bias=bias) | layer("fc1", n, C // G, 1, 1) | layer("fc2", C * R, n // G, 1, 1)
     weights |= batch_norm("bn0", C * R) | batch_norm("bn1", n) if norm else {}
-    params = {"in_channels": Cin, "channels": C, "kernel_size": k, "groups": G, "radix": R, "reduction_factor": 4, "norm": norm, "bias": bias, **more}
+    params = {"in_channels": Cin, "channels": C, "kernel_size": k, "groups": G, "radix": R, "reduction_factor": reduction, "norm": norm, "bias": bias, **more}
     return name, params, {"x": (2, Cin, 6, 5)}, weights
 
 
 run("split-attention", reference, [
     case("groups", 12, 6, 3, 3, 2, "batch", False, stride=2, padding=1),
     case("one-version", 6, 4, 1, 1, 1, None, True, stride=1, padding=0),
+    case("dilated", 6, 4, 3, 2, 1, "batch", False, stride=1, padding=2, dilation=2, reduction=1),
+    case("dilated-rectangles", 8, 6, 2, 4, 1, None, True, stride=[2, 1], padding=[1, 2], dilation=[1, 3], reduction=1),
+    case("wide-inner", 18, 4, 1, 2, 1, "batch", True, stride=1, padding=0, reduction=1),
 ], "split attention")

@@ -73,9 +73,14 @@ def reference(p, inputs, w):
         relevance[l], of_v = (t / 2 for t in pulled(torch.matmul, heads, s["a"], s["v"]))
         of_q, of_k = (t / 2 for t in pulled(lambda a, b: a @ b.transpose(2, 3), relevance[l], s["q"], s["k"]))
         r = stay + through_linear(s["n1"], g("attn.qkv"), torch.stack([of_q, of_k, of_v]).permute(1, 3, 0, 2, 4).flatten(2), p["alpha"])
-    row = torch.eye(N, dtype=torch.float64)[:1]
-    for l in reversed(range(p["start_layer"], p["depth"])):
-        row = row @ (torch.eye(N, dtype=torch.float64) + (slopes[l] * relevance[l]).clamp(min=0).mean((0, 1)))
+    row, method = torch.eye(N, dtype=torch.float64)[:1], p["method"]
+    one = {"last_layer": relevance[-1], "second_layer": relevance[min(1, len(relevance) - 1)], "last_layer_attn": blocks[-1]["a"]}
+    if method in one:
+        row = one[method].clamp(min=0).mean((0, 1))[:1]
+    else:
+        for l in reversed(range(p["start_layer"], p["depth"])):
+            seen = relevance[l] if method == "rollout" else slopes[l] * relevance[l]
+            row = row @ (torch.eye(N, dtype=torch.float64) + seen.clamp(min=0).mean((0, 1)))
     return {"out": row[0, 1:], "logits": logits, "attentions": torch.stack([s["a"] for s in blocks]), "attn_relevance": torch.stack(relevance), "attn_gradients": torch.stack(slopes)}
 
 
@@ -100,5 +105,8 @@ class NoGradient:
 
 
 run("transformer-attribution", reference, [case("three-blocks", 1, depth=3), case("start-layer", 2, depth=3, start=1), case("negative-parts", 3, alpha=2), case("top-block-alone", 4, start=1, index=0),
-                                           case("wide", 5, depth=1, H=3, size=6, ratio=4.0, K=2), case("negative-parts-deep", 11, depth=3, alpha=2, start=1)],
+                                           case("wide", 5, depth=1, H=3, size=6, ratio=4.0, K=2), case("negative-parts-deep", 11, depth=3, alpha=2, start=1)]
+    + [case(method.replace("_", "-"), 20 + n, depth=3, method=method, start=1 if method == "rollout" else 0)
+       for n, method in enumerate(("grad", "rollout", "last_layer", "last_layer_attn", "second_layer"))]
+    + [case("six-blocks", 30, depth=6, size=6, P=3, C=8, H=4, ratio=1.5)],
     "vector-Jacobian products", no_gradient=NoGradient(), rtol="2e-3", atol="1e-4")

@@ -34,8 +34,8 @@ def reference(p, inputs, w):
     return {"out": outs[f"out{L - 1}"], **outs}
 
 
-def case(name, seed, variant, H, G, L, causal=True, l1=0.5, l2=0.5, C=12, N=5, D=4):
-    angle = torch.arange(N)[:, None] * 10000.0 ** (-torch.arange(0, D, 2) / D)
+def case(name, seed, variant, H, G, L, causal=True, theta=10000.0, l1=0.5, l2=0.5, C=12, N=5, D=4):
+    angle = torch.arange(N)[:, None] * theta ** (-torch.arange(0, D, 2) / D)
     turn = {"cos": torch.cat([angle.cos()] * 2, -1).float().numpy(), "sin": torch.cat([angle.sin()] * 2, -1).float().numpy()}
     weights = {}
     for l in range(L):
@@ -43,11 +43,11 @@ def case(name, seed, variant, H, G, L, causal=True, l1=0.5, l2=0.5, C=12, N=5, D
         if l == 0 or variant == "resformer":
             weights[f"{l}.v_proj.weight"] = (G * D, C)
     params = {"variant": variant, "lambda1": l1, "lambda2": l2, "hidden_size": C, "num_attention_heads": H, "num_key_value_heads": G,
-              "num_layers": L, "rope_theta": 10000.0, "causal": causal}
+              "num_layers": L, "rope_theta": theta, "causal": causal}
     return name, params, draw(seed, **{f"x{l}": (2, N, C) for l in range(L)}) | turn, draw(seed + 50, 0.4, **weights)
 
 
 run("value-residual", reference, [
     case("svformer", 1, "svformer", 2, 2, 3, l1=1.0, l2=0.0), case("svformer-grouped", 2, "svformer", 4, 2, 2, l1=1.0, l2=0.0),
     case("other-shares", 3, "resformer", 4, 1, 2, l1=0.3, l2=1.2), case("both-sides", 4, "resformer", 2, 2, 2, causal=False),
-    case("one-layer", 5, "resformer", 2, 1, 1)], "a query and a head at a time", no_gradient=("cos", "sin"))
+    case("one-layer", 5, "resformer", 2, 1, 1), case("theta", 6, "resformer", 3, 3, 3, theta=500.0, C=7, N=6, D=6)], "a query and a head at a time", no_gradient=("cos", "sin"))

@@ -2,6 +2,8 @@
 // Transformer attribution (Chefer et al., 2021) of one class of a vision transformer: relevance R goes back through every part, the
 // class's gradient through the attention weights A; with R_A at the softmax's output,
 //   Abar_l = I + mean_h max(dA R_A, 0),   out = (Abar_last ... Abar_start)[CLS, patches]
+// The methods it is compared with: rollout, the same of R_A alone; one map [CLS, patches], positive parts averaged over the heads:
+// last_layer and second_layer of R_A, last_layer_attn of A.
 // With S(a, b) = a / (b + 1e-9), 0 where b = 0: linear x+ (S(R, Z) W+) + x- (S(R, Z) W-), Z = x+ W+ + x- W-; product of two: half of
 // X dZ/dX S each; sum of two: a S(R, a + b), rescaled so that the totals keep the shares |sum a| : |sum b|; norms, GELU, softmax: R.
 #include <array>
@@ -35,7 +37,8 @@ struct TransformerAttribution : Mechanism {
     d.param("num_classes", num_classes, "classes").least(1);
     d.param("index", index, "the class").least(0);
     d.param("alpha", alpha, "weight of the positive part of a linear; alpha - 1 of the negative one").least(1);
-    d.param("method", method, "how relevance and gradients join").one_of({"transformer_attribution", "grad"});
+    d.param("method", method, "how relevance and gradients join; grad is the old name of transformer_attribution")
+        .one_of({"transformer_attribution", "grad", "rollout", "last_layer", "last_layer_attn", "second_layer"});
     d.param("start_layer", start_layer, "the lowest block of the product").least(0);
     layers.resize(std::size_t(depth));
     const std::string tokens = "(img_size//patch_size)*(img_size//patch_size)+1";
@@ -127,6 +130,7 @@ struct TransformerAttribution : Mechanism {
   void run(Ops& ops) override {
     if (embed_dim % num_heads) fail("parameter num_heads", "a divisor of embed_dim", std::to_string(num_heads));
     if (index >= num_classes) fail("parameter index", "below num_classes", std::to_string(index));
+    if (method == "second_layer" && depth < 2) fail("parameter depth", "at least 2 with method=second_layer", std::to_string(depth));
     if (start_layer >= depth) fail("parameter start_layer", "below depth", std::to_string(start_layer));
     // The weights of every block as results on the way of one graph: the class's gradient at all of them at once.
     Tensor last;
@@ -163,11 +167,18 @@ struct TransformerAttribution : Mechanism {
         }(),
         0);
     attn_relevance = ops.stack(relevances, 0), attn_gradients = ops.stack(slopes, 0);
+    const auto positive = [&](const Tensor& t) { return ops.mean(ops.relu(t), {0, 1}); };
     Tensor joint;
-    for (auto l = std::size_t(start_layer); l < layers.size(); ++l) {
-      const Tensor positive = ops.relu(ops.mul(slopes[l], relevances[l]));
-      const Tensor map = ops.add(ops.mean(positive, {0, 1}), ops.one_hot(ops.arange(0, N), N));
-      joint = joint.defined() ? ops.matmul(map, joint) : map;
+    if (method == "last_layer" || method == "second_layer") {
+      joint = positive(method == "last_layer" ? relevances.back() : relevances[1]);
+    } else if (method == "last_layer_attn") {
+      joint = positive(layers.back().a);
+    } else {
+      for (auto l = std::size_t(start_layer); l < layers.size(); ++l) {
+        const Tensor seen = positive(method == "rollout" ? relevances[l] : ops.mul(slopes[l], relevances[l]));
+        const Tensor map = ops.add(seen, ops.one_hot(ops.arange(0, N), N));
+        joint = joint.defined() ? ops.matmul(map, joint) : map;
+      }
     }
     out = joint.slice(0, 0, 1).slice(1, 1, N - 1).reshape({N - 1});
   }

@@ -27,7 +27,7 @@ struct DuoAttention : Mechanism {
     d.param("num_key_value_heads", num_key_value_heads, "key and value heads").least(1).computed("num_attention_heads");
     d.param("sink_size", sink_size, "first keys a streaming head keeps").least(0);
     d.param("recent_size", recent_size, "last keys it keeps, the query's own included").least(1);
-    d.param("causal", causal, "query i sees keys j <= i in full attention");
+    d.param("causal", causal, "query i sees keys j <= i, always");
     d.param("sparsities", sparsities, "shares of streaming heads").least(0).most(1);
     d.input("x", x, "B N hidden_size", "tokens of the full stream").when(layer, "step=layer");
     d.input("x_streaming", x_streaming, "B N hidden_size", "tokens of the streaming stream").when(layer, "step=layer");
@@ -68,6 +68,7 @@ struct DuoAttention : Mechanism {
         masks["mask_" + std::to_string(std::llround(100 * share))] = full_heads(ops, share).to(DType::i64);
       return;
     }
+    if (!causal) fail("parameter causal", "true: streaming heads have no later keys", "false");
     const auto H = num_attention_heads, G = num_key_value_heads.value_or(H), N = x.extent(1);
     const Tensor mask = square_mask(N, [this](auto i, auto j) { return j <= i && (j < sink_size || i - j < recent_size); });
     if (wants(streaming_mask)) streaming_mask = mask.reshape({N, N});
@@ -77,7 +78,7 @@ struct DuoAttention : Mechanism {
       return ops.attend(q, k, split_heads(ops.linear(from, wv), G), o).out;
     };
     AttendOptions whole, part;
-    whole.causal = causal;
+    whole.causal = true;
     part.mask = mask.view();
     const Tensor full = attend(x, whole), streaming = attend(x_streaming, part);
     const Tensor alpha = ops.repeat(ops.clamp(gates, 0, 1), 0, H / G).reshape({H, 1});

@@ -9,7 +9,7 @@ namespace {
 struct SoftmaxPlusOne : Attention, CachedMixer {
   SoftmaxPlusOne() { weighting = "softmax_plus_one"; }
   void describe(Declaration& d) override {
-    tensors(d);
+    tensors(d, false);
     d.param("causal", causal, "query i sees keys j <= i + M - N");
     d.param("window", window, "[left, right]; -1 is unlimited").least(-1);
     options(d);

@@ -15,12 +15,12 @@ struct Lama : Mechanism {
   Tensor x, key_len, p, q, out, weights;
   std::int64_t num_heads = 4;
   std::optional<std::int64_t> input_dim;
-  std::string activation = "tanh";
+  std::optional<std::string> activation = "tanh";
 
   void describe(Declaration& d) override {
     d.param("num_heads", num_heads, "m, rows that the tokens are pooled to").least(1);
     d.param("input_dim", input_dim, "width of x").computed("D");
-    d.param("activation", activation, "of the scores").one_of({"tanh", "sigmoid", "relu", "none"});
+    d.param("activation", activation, "of the scores; null: none").one_of({"tanh", "sigmoid", "relu", "none"});
     d.input("x", x, "B N input_dim", "tokens");
     d.input("key_len", key_len, "B", "valid tokens of each sequence").of(DType::i64).between("1", "N").optional();
     d.weight("_p", p, "input_dim num_heads", "of the context");
@@ -41,7 +41,9 @@ struct Lama : Mechanism {
     }
     const Tensor context = ops.div(ops.sum(ops.where(valid, x, ops.full({}, 0)), {1}, true), counts);
     Tensor s = ops.mul(ops.matmul(context, p), ops.matmul(x, q));  // (B, N, m)
-    s = activation == "tanh" ? ops.tanh(s) : activation == "sigmoid" ? ops.sigmoid(s) : activation == "relu" ? ops.relu(s) : s;
+    const std::string kind = activation.value_or("none");
+    s = kind == "tanh" ? ops.tanh(s) : kind == "sigmoid" ? ops.sigmoid(s) : kind == "relu" ? ops.relu(s) : s;
+    s = ops.where(valid, s, ops.full({}, 1));  // padding may be zeros: no 0 / 0 in its gradient
     s = ops.where(valid, ops.div(s, ops.norm(s, 2, true)), ops.full({}, -std::numeric_limits<float>::infinity()));
     weights = ops.softmax(s, 1).transpose(1, 2);
     out = ops.matmul(weights, x);

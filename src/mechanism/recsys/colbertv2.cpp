@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ColBERTv2 (Santhanam et al., 2022): late interaction, score(q, d) = sum_i max_j q_i . d_j over unit rows; and the codec of its index
 // (nbits given): the nearest centroid of a row and its residual in 2^nbits buckets a dimension.
+#include <algorithm>
 #include <cmath>
 
 #include "heed/ops.h"
@@ -17,8 +18,8 @@ struct Colbertv2 : Mechanism {
   void describe(Declaration& d) override {
     const bool codec = nbits.has_value();
     const std::string buckets_of_bits = std::to_string(1 << nbits.value_or(1)), between = std::to_string((1 << nbits.value_or(1)) - 1);
-    d.param("interaction", interaction, "late interaction").one_of({"colbert"});
-    d.param("similarity", similarity, "of unit rows").one_of({"cosine"});
+    d.param("interaction", interaction, "colbert: every query row; flipr: the best 32 of the first 64 rows, and the best 8 of the others").one_of({"colbert", "flipr"});
+    d.param("similarity", similarity, "product of unit rows, or -|q - d|^2, which as released does not look at the mask").one_of({"cosine", "l2"});
     d.param("nbits", nbits, "bits a dimension; given, the codec runs").least(1).most(2).computed("none: Q and D are given");
     d.param("dim", dim, "d of the codec").least(1).computed("from embeddings");
     d.param("centroids", centroids, "K of the codec").least(1).computed("from centroids");
@@ -51,10 +52,30 @@ struct Colbertv2 : Mechanism {
     const auto ND = documents.extent(0), Ld = documents.extent(1);
     if (queries.extent(0) != 1 && queries.extent(0) != ND)
       fail("input Q", "1 or " + std::to_string(ND) + " queries", std::to_string(queries.extent(0)));
-    const Tensor scores = ops.where(mask.reshape({ND, 1, Ld}), ops.matmul(queries, documents.transpose(1, 2)), ops.full({}, -9999));
+    const bool flipr = interaction == "flipr", l2 = similarity == "l2";
+    if (flipr && l2) fail("parameter similarity", "cosine with interaction=flipr", "l2");
+    Tensor scores = ops.matmul(queries, documents.transpose(1, 2));
+    if (l2) {
+      const auto squares = [&](const Tensor& rows) { return ops.sum(ops.square(rows), {2}, true); };
+      scores = ops.sub(ops.sub(ops.scale(scores, 2), squares(queries)), squares(documents).transpose(1, 2));
+    } else {
+      scores = ops.where(mask.reshape({ND, 1, Ld}), scores, ops.full({}, -9999));
+    }
     argmax = ops.argmax(ops.no_gradient(scores, "choice of the best"), 2);
     maxsim = ops.gather(scores, 2, argmax.reshape({ND, queries.extent(1), 1})).reshape({ND, queries.extent(1)});
-    out = ops.sum(maxsim, {1});
+    out = flipr ? best_rows(ops) : ops.sum(maxsim, {1});
+  }
+
+  /// The sum of the 32 best of the first 64 query rows and, where there are as many, of the 8 best of the others.
+  Tensor best_rows(const Ops& ops) const {
+    const auto rows = maxsim.extent(1), first = std::min<std::int64_t>(rows, 64);
+    if (first < 32) fail("input Q", "at least 32 rows with interaction=flipr", std::to_string(rows));
+    const auto best = [&](const Tensor& of, std::int64_t count) {
+      const Tensor at = ops.topk(ops.no_gradient(of, "choice of the best"), count, 1).second;
+      return ops.sum(ops.gather(of, 1, at), {1});
+    };
+    const Tensor sum = best(maxsim.slice(1, 0, first), 32);
+    return rows < 64 + 8 ? sum : ops.add(sum, best(maxsim.slice(1, 64, rows - 64), 8));
   }
 
   void encode(const Ops& ops) {

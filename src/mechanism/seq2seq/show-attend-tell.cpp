@@ -22,7 +22,7 @@ struct ShowAttendTell : Mechanism {
     d.param("attention_dim", attention_dim, "a").least(1).computed("from the weights");
     d.param("vocabulary_size", vocabulary_size, "V").least(1).computed("from the weights");
     d.param("steps", steps, "T, words").least(1);
-    d.param("greedy", greedy, "the best word is the next input; else word 0 stays");
+    d.param("greedy", greedy, "the best word is the next input; teacher forcing is not built");
     d.param("attention_only", attention_only, "one look with a given state");
     d.input("features", features, "B L De", "of the image");
     d.input("hidden", hidden_state, "B h", "decoder state").when(!whole, "attention_only");
@@ -61,6 +61,7 @@ struct ShowAttendTell : Mechanism {
   void run(Ops& ops) override {
     const auto B = features.extent(0), L = features.extent(1), De = features.extent(2);
     const Tensor keys = ops.linear(features, w_w, w_b);
+    if (!greedy) fail("parameter greedy", "true, no words are given", "false");
     if (attention_only) {
       const Tensor alpha = look(ops, keys, hidden_state);
       weights = alpha.reshape({B, L});
@@ -81,7 +82,7 @@ struct ShowAttendTell : Mechanism {
       logits.push_back(ops.linear(h, deep_w, deep_b));
       const Tensor best = ops.argmax(ops.no_gradient(logits.back(), "choice of a word"), 1);
       for (std::int64_t b = 0; b < B; ++b) tokens.data<std::int64_t>()[b * steps + t] = best.data<std::int64_t>()[b];
-      if (greedy) word = best;
+      word = best;
     }
     out = ops.stack(logits, 1);
     weights = ops.concat(alphas, 1);

@@ -20,7 +20,7 @@ struct VariationalAttention : Mechanism {
     d.param("src_dim", src_dim, "ds, of the memory").least(1).computed("from memory");
     d.param("tgt_dim", tgt_dim, "dt, of the query").least(1).computed("from query");
     d.param("attn_dim", attn_dim, "of the scores of mlp").least(1).computed("from the weights");
-    d.param("mode", mode, "every position is enumerated").one_of({"enum"});
+    d.param("mode", mode, "every position is enumerated; the training loss differs").one_of({"enum", "exact"});
     d.param("k", k, "positions kept, the best ones; 0: all").least(0);
     d.input("query", query, "B dt", "decoder state");
     d.input("memory", memory, "B S ds", "source");
