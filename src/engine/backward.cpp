@@ -42,7 +42,7 @@ Job check_backward(const View& q, const View& k, const View& v, const View& out,
   Call& c = job.call;
   c = check(q, k, v, nullptr, options, {}, context);
   c.rows = block_rows;
-  c.direct = false;
+  c.direct = nullptr;
   job.out = out, job.lse = lse, job.dout = dout, job.to = to;
   want_float("out", out, {c.B, c.N, c.H, c.E}, q.dtype);
   want_float("out_gradient", dout, {c.B, c.N, c.H, c.E}, q.dtype);

@@ -99,8 +99,11 @@ void choose(Call& c) {
                : c.q.dtype == DType::f32                     ? c.table->strict
                                                              : c.table->brief;
   if (c.N * c.share <= direct_rows && (c.D == 1 || c.k.strides[3] == 1) && (c.E == 1 || c.v.strides[3] == 1)) {
-    c.direct = !c.extras.column_sums && !c.extras.weights;
-    if (c.direct) c.products = c.table->strict;
+    const kernel::DirectPairs few = kernel::direct_pairs_of(c.context.isa);
+    const bool paired = fast && few.direct && c.q.dtype == DType::bf16;
+    if (!c.extras.column_sums && !c.extras.weights) c.direct = paired ? few.direct : &c.table->direct;
+    if (c.direct) c.products = paired ? few.products : c.table->strict;
+    if (c.direct) c.keys = std::min(c.keys, std::max<std::int64_t>(1, c.M / 512) * 64);  // short calls have tasks enough too
   }
   const std::int64_t unit = c.unit();
   c.keys = std::clamp<std::int64_t>((c.M + unit - 1) / unit * unit, unit, c.keys);

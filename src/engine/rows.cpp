@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "engine/merge.h"
+#include "kernel/rows.h"
 
 namespace heed::engine {
 
@@ -61,6 +61,13 @@ void Rows::load() {
   std::memset(out_.get(), 0, std::size_t(size_ * width_) * sizeof(float));
   std::memset(sums_.get(), 0, std::size_t(size_ * lanes) * sizeof(float));
   std::fill(max_.get(), max_.get() + size_ * lanes, -infinity);
+}
+
+void Rows::load_head(std::int64_t head) {
+  begin(head / call_.G);
+  for (std::int64_t h = 0; h < call_.share; ++h)
+    for (std::int64_t i = 0; i < call_.N; ++i) add(head % call_.G * call_.share + h, i);
+  load();
 }
 
 bool Rows::sees(std::int64_t tile) const {
@@ -154,6 +161,7 @@ void Rows::save(float* part) const {
 }
 
 void Rows::merge(const float* part) {
+  const auto blend = kernel::rows_of(call_.context.isa).blend;
   for (int r = 0; r < size_; ++r) {
     float* out = out_.get() + r * width_;
     const float *from = part + r * width_, *more = part + size_ * width_ + 3 * r;
@@ -161,7 +169,11 @@ void Rows::merge(const float* part) {
       for (std::int64_t e = 0; e < width_; ++e) out[e] += from[e];
       continue;
     }
-    engine::merge(out, reference_[r], sums_.get()[r * lanes], from, more[0], more[1], width_);
+    const float top = std::max(reference_[r], more[0]), reference = top == -infinity ? 0.0f : top;
+    const float keep = std::exp2(reference_[r] - reference), take = std::exp2(more[0] - reference);
+    blend(out, keep, from, take, width_);
+    sums_.get()[r * lanes] = sums_.get()[r * lanes] * keep + more[1] * take;
+    reference_[r] = top;
     max_.get()[r * lanes] = std::max(max_.get()[r * lanes], more[2]);
   }
 }

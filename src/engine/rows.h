@@ -30,6 +30,8 @@ class Rows {
   /// the listed ones.
   void begin(std::int64_t b, const std::int64_t* listed = nullptr, std::int64_t count = 0);
   void add(std::int64_t h, std::int64_t i);
+  /// Begins with all rows that read a key head of (B, G), loaded.
+  void load_head(std::int64_t head);
   /// Reads the queries.
   void read();
   /// The same, and clears the sums.
@@ -41,8 +43,15 @@ class Rows {
 
   /// Scores, weights and values of one tile, added to the sums; k and v as pack_tile() left them.
   void visit(std::int64_t tile, const float* k, const float* v, bool finite);
-  /// The same with keys and values of head g where they lie.
-  void visit_direct(std::int64_t tile, std::int64_t g);
+  /// The same in steps, keys and values being read where they lie (direct.cpp). Between open(), which is false where there is nothing to
+  /// see, and close() come score() of every key in [from(), to()), weigh_direct() and value() of every one of these.
+  bool open(std::int64_t tile);
+  int from() const { return from_; }
+  int to() const { return to_; }
+  void score(int from, int to, kernel::Ahead next);
+  void weigh_direct();
+  void value(int from, int to, kernel::Ahead next);
+  void close();
   /// The sink enters, rows are normalised and written; totals (where given) get what weights() needs.
   void finish(float* totals);
   /// Final weights of a tile in the columns that hold any. `totals` as finish() left them: a reference and a factor a row.
@@ -71,6 +80,7 @@ class Rows {
   float* scratch() const { return scratch_.get(); }
 
  private:
+  const char* place(const View& view, std::int64_t key) const;
   bool ranges(std::int64_t tile);
   Columns span(const Row& row, std::int64_t tile) const;
   bool scores(std::int64_t tile, const float* k);
@@ -96,7 +106,10 @@ class Rows {
   float reference_[tile_rows];
   int first_[tile_groups], last_[tile_groups], end_[tile_groups];  ///< of a group: columns with weights; end: the last one any row sees
   bool even_[tile_groups];                                         ///< all rows see all columns of the range
+  std::int64_t tile_ = 0;        ///< that is open
+  int from_ = 0, to_ = 0;        ///< columns of it that some row sees
   Buffer queries_, scores_, out_, scratch_;
+  Buffer before_;                ///< out before the open tile
   Buffer max_, tile_max_, sums_;  ///< `lanes` a row; maxima of scores before `factor`
 };
 

@@ -147,43 +147,6 @@ void Rows::visit(std::int64_t tile, const float* k, const float* v, bool finite)
   if (!finite) repair(tile, row_[0].h / call_.share);
 }
 
-void Rows::visit_direct(std::int64_t tile, std::int64_t g) {
-  if (!ranges(tile)) return;
-  const auto place = [&](const View& view) {
-    return static_cast<const char*>(view.data) +
-           (b_ * view.strides[0] + tile * call_.keys * view.strides[1] + g * view.strides[2]) * std::int64_t(size_of(view.dtype));
-  };
-  const auto stored = call_.k.dtype == DType::f32    ? kernel::Stored::f32
-                      : call_.k.dtype == DType::bf16 ? kernel::Stored::bf16
-                                                     : kernel::Stored::f16;
-  const std::int64_t count = std::min(call_.keys, call_.key_lengths[std::size_t(b_)] - tile * call_.keys);
-  int first = int(call_.keys), last = 0;  // of all rows
-  for (int g6 = 0; g6 * call_.products->group < size_; ++g6)
-    if (first_[g6] < last_[g6]) first = std::min(first, first_[g6]), last = std::max(last, int(std::min<std::int64_t>(end_[g6], count)));
-  for (auto& even : even_) even = false;
-  whole_ = false;
-  const std::int64_t size = std::int64_t(size_of(call_.k.dtype)), n = last - first;
-  call_.table->direct_score(queries_.get(), depth_, place(call_.k) + first * call_.k.strides[1] * size, stored, call_.k.strides[1], call_.D,
-                            n, scores_.get() + first, score_stride, size_);
-  mask_scores(tile);
-  weigh();
-  for (int r = 0; r < size_; ++r) {  // columns of the other rows weigh nothing
-    float* x = scores_.get() + r * score_stride;
-    std::fill(x + first, x + std::max(first, std::min(first_of(r), last)), 0.0f);
-    std::fill(x + std::max(first, last_of(r)), x + std::max(last, last_of(r)), 0.0f);
-  }
-  const std::vector<float> before(out_.get(), out_.get() + size_ * width_);
-  const char* v = place(call_.v) + first * call_.v.strides[1] * size;
-  call_.table->direct_value(scores_.get() + first, score_stride, v, stored, call_.v.strides[1], call_.E, n, out_.get(), width_, size_);
-  if (call_.table->finite(out_.get(), size_ * width_)) return;
-  std::copy(before.begin(), before.end(), out_.get());  // a weight of 0 must not meet NaN or infinity
-  for (int r = 0; r < size_; ++r)
-    for (std::int64_t j = 0; j < n; ++j)
-      if (scores_.get()[r * score_stride + first + j] != 0)
-        call_.table->direct_value(scores_.get() + r * score_stride + first + j, score_stride, v + j * call_.v.strides[1] * size, stored,
-                                  call_.v.strides[1], call_.E, 1, out_.get() + r * width_, width_, 1);
-}
-
 bool Rows::weights(std::int64_t tile, const float* k, const float* totals) {
   if (!scores(tile, k)) return false;
   for (int r = 0; r < size_; ++r) {

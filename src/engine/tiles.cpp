@@ -4,7 +4,6 @@
 #include <atomic>
 
 #include "base/parallel.h"
-#include "engine/merge.h"
 #include "engine/rows.h"
 
 namespace heed {
@@ -17,7 +16,7 @@ constexpr std::int64_t head_words = 128 << 10;   ///< a packed head that stays i
 constexpr std::int64_t strips = 8;               ///< of queries in the second pass; column sums are added in their order
 
 bool second_pass(const Call& c) { return c.extras.column_sums || c.extras.weights; }
-bool few_queries(const Call& c) { return c.direct || (c.N < 8 && c.N * c.share <= 96 && !second_pass(c)); }
+bool few_queries(const Call& c) { return c.N < 8 && c.N * c.share <= 96 && !second_pass(c); }
 
 /// One Rows a worker, made when first used.
 class Workers {
@@ -157,14 +156,6 @@ void run_packed(const Call& c) {
   }
 }
 
-/// All rows that read one key head.
-void load_few(const Call& c, Rows& rows, std::int64_t head) {
-  rows.begin(head / c.G);
-  for (std::int64_t h = 0; h < c.share; ++h)
-    for (std::int64_t i = 0; i < c.N; ++i) rows.add(head % c.G * c.share + h, i);
-  rows.load();
-}
-
 /// Few queries: tasks are chunks of keys, their partial results merged in the order of the keys.
 void run_few(const Call& c) {
   Workers workers(c);
@@ -176,23 +167,19 @@ void run_few(const Call& c) {
     const std::int64_t head = task / chunks, at = task % chunks;
     Rows& rows = workers[worker];
     Buffer& buffer = packed[std::size_t(worker)];
-    if (!buffer && !c.direct) buffer = Buffer(c.key_tile_words() + c.value_tile_words());
-    float *k = buffer.get(), *v = k ? k + c.key_tile_words() : nullptr;
-    load_few(c, rows, head);
+    if (!buffer) buffer = Buffer(c.key_tile_words() + c.value_tile_words());
+    float *k = buffer.get(), *v = k + c.key_tile_words();
+    rows.load_head(head);
     for (std::int64_t tile = at * chunk; tile < std::min((at + 1) * chunk, rows.last_tile()); ++tile) {
       if (!rows.sees(tile)) continue;
-      if (c.direct) {
-        rows.visit_direct(tile, head % c.G);
-      } else {
-        const bool finite = pack_tile(c, head / c.G, head % c.G, tile, k, v, rows.scratch());
-        rows.visit(tile, k, v, finite);
-      }
+      const bool finite = pack_tile(c, head / c.G, head % c.G, tile, k, v, rows.scratch());
+      rows.visit(tile, k, v, finite);
     }
     rows.save(parts.get() + task * part);
   });
   base::parallel(c.context.threads, heads, [&](std::int64_t head, int worker) {
     Rows& rows = workers[worker];
-    load_few(c, rows, head);
+    rows.load_head(head);
     for (std::int64_t at = 0; at < chunks; ++at) rows.merge(parts.get() + (head * chunks + at) * part);
     rows.finish(nullptr);
   });
@@ -201,9 +188,9 @@ void run_few(const Call& c) {
 std::string why(const Call& c) {
   const std::string isa = name_of(c.context.isa);
   const bool fast = c.context.precision == Precision::fast || (c.context.precision == Precision::automatic && c.q.dtype != DType::f32);
-  std::string text = "tiles/" + isa + (fast ? " fast: " : " strict: ") + (c.direct ? "f32" : c.products->name) + ", ";
+  std::string text = "tiles/" + isa + (fast ? " fast: " : " strict: ") + c.products->name + ", ";
   if (c.direct) {
-    text += "keys and values read where they lie in chunks of " + std::to_string(chunk_keys) + " keys: few queries";
+    text += "keys and values read where they lie: few queries";
   } else {
     text += std::to_string(c.rows) + " queries x " + std::to_string(c.keys) + " keys";
     if (few_queries(c)) text += "; keys split in chunks of " + std::to_string(chunk_keys) + ": few queries";
@@ -232,6 +219,7 @@ void attend(const View& q, const View& k, const View& v, const View& out, const 
   const engine::Call call = engine::check(q, k, v, &out, options, extras, context);
   if (const auto log = plan_log.load()) log(engine::why(call));
   if (call.B == 0 || call.H == 0) return;
+  if (call.direct) return engine::run_direct(call);
   engine::few_queries(call) ? engine::run_few(call) : engine::run_packed(call);
 }
 

@@ -53,7 +53,7 @@ struct Call {
   std::int64_t B = 0, N = 0, M = 0, H = 0, G = 0, D = 0, E = 0, share = 1;  ///< share: query heads that read one key head
   float scale = 1, factor = 1;                                              ///< weights are 2^(score * factor - reference)
   bool softmax = true, plain = true;  ///< plain: no step between the product and the weights but intervals of keys
-  bool direct = false;                ///< few queries: keys and values are read where they lie
+  const kernel::Direct* direct = nullptr;  ///< few queries: keys and values are read where they lie
   Plane bias, mask, keep;
   std::int64_t rows = tile_rows, keys = tile_keys;  ///< of a tile
   std::vector<std::int64_t> key_lengths, query_lengths;
@@ -83,6 +83,9 @@ struct Call {
 /// Throws heed::Error for everything that does not fit; touches no output.
 Call check(const View& q, const View& k, const View& v, const View* out, const AttendOptions& options, const AttendExtras& extras,
            const Context& context);
+
+/// Calls with `direct`.
+void run_direct(const Call& call);
 
 /// n elements of stride `stride` at element offset `offset` of a view, as f32 and back.
 void read_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, float* to);

@@ -9,7 +9,7 @@ namespace heed::kernel::avx2 {
 
 constexpr int panel_vectors = panel / width;
 constexpr int wide_panels = 1;  // 6 x 16: 12 accumulators of 16 registers
-constexpr int direct_rows = 3;
+constexpr int direct_rows = 4;
 
 inline bool any_less(V a, V b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)) != 0; }
 inline V negative_abs(V x) { return _mm256_or_ps(x, _mm256_set1_ps(-0.0f)); }

@@ -13,7 +13,7 @@ namespace heed::kernel::plain {
 constexpr int width = 16;
 constexpr int panel_vectors = panel / width;
 constexpr int wide_panels = 4;
-constexpr int direct_rows = 4;
+constexpr int direct_rows = 6;
 
 struct V {
   float x[width];
@@ -71,6 +71,7 @@ inline V copy_sign(V magnitude, V sign) {
   return each([&](int i) { return std::copysign(magnitude.x[i], sign.x[i]); });
 }
 inline void pin(V&) {}
+inline void accumulate(V& c, V a, V b) { c = fma(a, b, c); }
 
 struct Fma {
   static constexpr int pair = 1;
@@ -131,6 +132,30 @@ void turn(const float* from, std::int64_t s, std::int64_t n, float* to, std::int
 }
 void transpose(const float* from, std::int64_t s, std::int64_t n, float* to) { turn(from, s, n, to, panel); }
 
+/// Words of two rows, eight of every quarter of four, as _mm512_unpacklo_epi16 has them.
+inline V mix(V a, V b, int high) {
+  std::uint16_t x[32], y[32], z[32];
+  __builtin_memcpy(x, a.x, sizeof x);
+  __builtin_memcpy(y, b.x, sizeof y);
+  for (int i = 0; i < 16; ++i) {
+    const int from = i / 4 * 8 + i % 4 + 4 * high;
+    z[2 * i] = x[from], z[2 * i + 1] = y[from];
+  }
+  V r;
+  __builtin_memcpy(r.x, z, sizeof z);
+  return r;
+}
+inline V mix_low(V a, V b) { return mix(a, b, 0); }
+inline V mix_high(V a, V b) { return mix(a, b, 1); }
+inline void split(V a, V b, V& low, V& high) {
+  const auto at = [&](int i) { return i < 16 ? a.x[i] : b.x[i - 16]; };
+  low = each([&](int i) { return at(i / 4 * 8 + i % 4); }), high = each([&](int i) { return at(i / 4 * 8 + i % 4 + 4); });
+}
+inline void join(V low, V high, V& a, V& b) {
+  const auto at = [&](int i) { return (i % 8 < 4 ? low : high).x[i / 8 * 4 + i % 4]; };
+  a = each([&](int i) { return at(i); }), b = each([&](int i) { return at(i + 16); });
+}
+
 void interleave(const std::uint16_t* a, const std::uint16_t* b, std::int64_t n, float* to) {
   for (std::int64_t i = 0; i < n; ++i) to[i] = std::bit_cast<float>(std::uint32_t(b[i]) << 16 | a[i]);
 }
@@ -138,6 +163,7 @@ void interleave(const std::uint16_t* a, const std::uint16_t* b, std::int64_t n, 
 #include "kernel/series.inl"
 #include "kernel/micro.inl"
 #include "kernel/direct.inl"
+#include "kernel/direct_pairs.inl"
 #include "kernel/loops.inl"
 
 void narrow_pairs(const float* x, std::int64_t n, float* to) {
@@ -157,6 +183,7 @@ constinit const Products strict = make_strict("f32"), brief = make_brief("f32, w
 }  // namespace heed::kernel::plain
 
 namespace heed::kernel {
+constinit const Direct plain_bf16_direct{plain::direct_pair_score<plain::Dot>, plain::direct_pair_value<plain::Dot>};
 constinit const Table plain_table = plain::make_table("plain", &plain::strict, &plain::brief);
 constinit const Products plain_bf16_products{
     "bf16 by emulated VDPBF16PS", 2, 1, plain::micro_rows, plain::score<plain::Dot>, plain::value<plain::Dot>, plain::exp2_pairs,

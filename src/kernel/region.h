@@ -13,3 +13,8 @@
 
 /// On lambdas that hold vectors.
 #define HEED_INLINE __attribute__((always_inline))
+
+namespace heed::kernel {
+/// A line of memory that will be read soon. The hint for the second cache alone is half as fast here (Zen 5).
+inline __attribute__((always_inline)) void ask_for(const char* line) { __builtin_prefetch(line, 0, 3); }
+}  // namespace heed::kernel

@@ -37,6 +37,21 @@ struct Products {
   void (*narrow)(const float* x, std::int64_t n, float* to);
 };
 
+/// What memory is asked for while key i is worked on: the bytes of a row at at + i * step.
+struct Ahead {
+  const char* at;
+  std::int64_t step;
+};
+
+/// Products with keys and values where they lie, for few rows: s[r][j] = q[r] k[j] and out[r] += sum of p[r][j] v[j] over n keys,
+/// `stride` elements apart, each dense. Up to three more columns of s are overwritten.
+struct Direct {
+  void (*score)(const float* q, std::int64_t ldq, const void* k, Stored type, std::int64_t stride, std::int64_t depth, std::int64_t n,
+                float* s, std::int64_t lds, int rows, Ahead next);
+  void (*value)(const float* p, std::int64_t ldp, const void* v, Stored type, std::int64_t stride, std::int64_t width, std::int64_t n,
+                float* out, std::int64_t ldo, int rows, Ahead next);
+};
+
 struct Table {
   const char* name;
   const Products* strict;  ///< f32 throughout
@@ -83,17 +98,15 @@ struct Table {
   void (*narrow_f16)(const float* from, std::int64_t n, std::uint16_t* to);
   void (*narrow_bf16)(const float* from, std::int64_t n, std::uint16_t* to);
 
-  /// Products with keys and values where they lie, for few rows: s[r][j] = q[r] k[j] and out[r] += sum of p[r][j] v[j] over n
-  /// keys, `stride` elements apart, each dense.
-  void (*direct_score)(const float* q, std::int64_t ldq, const void* k, Stored type, std::int64_t stride, std::int64_t depth,
-                       std::int64_t n, float* s, std::int64_t lds, int rows);
-  void (*direct_value)(const float* p, std::int64_t ldp, const void* v, Stored type, std::int64_t stride, std::int64_t width,
-                       std::int64_t n, float* out, std::int64_t ldo, int rows);
+  Direct direct;  ///< q and p in f32
 };
 
 extern const Table avx2_table, avx512_table, plain_table;
 /// Pairs of bf16: VDPBF16PS, tiles, and both in plain C++.
 extern const Products avx512_bf16_products, amx_products, plain_bf16_products, plain_amx_products;
+
+/// Over bf16 keys and values; q and p are pairs of bf16.
+extern const Direct avx512_bf16_direct, plain_bf16_direct;
 
 /// The table that serves an instruction set; those without loops of their own fall to the next lower one.
 inline const Table& table_of(Isa isa) {
@@ -105,6 +118,24 @@ inline const Table& table_of(Isa isa) {
       return plain_table;
     default:
       return avx512_table;
+  }
+}
+
+/// What reads bf16 directly, with the products whose words it takes; null where the instruction set has none.
+struct DirectPairs {
+  const Products* products;
+  const Direct* direct;
+};
+inline DirectPairs direct_pairs_of(Isa isa) {
+  switch (isa) {
+    case Isa::avx512_bf16:
+    case Isa::amx:
+      return {&avx512_bf16_products, &avx512_bf16_direct};
+    case Isa::avx512_bf16_emulated:
+    case Isa::amx_emulated:
+      return {&plain_bf16_products, &plain_bf16_direct};
+    default:
+      return {nullptr, nullptr};
   }
 }
 

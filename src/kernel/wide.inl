@@ -4,7 +4,7 @@
 
 constexpr int panel_vectors = panel / width;
 constexpr int wide_panels = 4;  // 6 x 64: 24 accumulators of 32 registers
-constexpr int direct_rows = 4;
+constexpr int direct_rows = 6;
 
 inline bool any_less(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) != 0; }
 inline V negative_abs(V x) { return _mm512_or_ps(x, _mm512_set1_ps(-0.0f)); }
@@ -47,7 +47,9 @@ void mask_row(float* x, const std::uint8_t* keep, std::int64_t n) {
 
 /// to[i] = the sum of the i-th vector.
 inline void sum_four(V a, V b, V c, V d, float* to) {
-  const auto half = [](V x) HEED_INLINE { return _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1)); };
-  const __m256 ab = _mm256_hadd_ps(half(a), half(b)), cd = _mm256_hadd_ps(half(c), half(d)), all = _mm256_hadd_ps(ab, cd);
-  _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+  const V ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const V cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const V all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+  _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
 }
