@@ -96,7 +96,7 @@ void attend_gathered(const View& q, const View& k, const View& v, const View& ou
   AttendExtras extras;
   extras.lse = lse;
   Call c = check(q, k, v, &out, options, extras, context);
-  c.direct = false;
+  c.direct = nullptr;
   const Sets checked = check_sets(sets, c);
   if (c.B == 0 || c.H == 0 || c.N == 0) return;
   c.rows = std::min<std::int64_t>(sets.query_block, tile_rows);
