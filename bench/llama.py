@@ -8,6 +8,7 @@ Needs the package llama-cpp-python, which pip builds from source (about nine min
 Runs alternate in processes of their own; medians are printed, and the ratio to the better of llama.cpp's flash_attn off and on.
 """
 import argparse
+import ctypes
 import json
 import pathlib
 import re
@@ -58,10 +59,14 @@ def run_heed(args, text, way):
 
 def cut(args, length, folder):
     """The text's first bytes that are `length` tokens for llama.cpp."""
+    import llama_cpp
+    from llama_cpp import Llama
+
+    silence = llama_cpp.llama_log_callback(lambda *_: None)  # a model of words alone has no context to warn of
+    llama_cpp.llama_log_set(silence, ctypes.c_void_p())
     whole = pathlib.Path(args.text).read_bytes()
     low, high = 1, len(whole)
     path = pathlib.Path(folder) / f"{length}.txt"
-    from llama_cpp import Llama
     model = Llama(args.model, vocab_only=True, verbose=False)
     while low < high:
         middle = (low + high + 1) // 2
