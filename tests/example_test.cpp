@@ -110,6 +110,7 @@ TEST(Example, SizesBindSymbolsAndParameters) {
   EXPECT_EQ(maps.weights.at("fc.0.weight").shape(), Shape({2, 32}));
   const Example square = example("se", {{"N", 100}});
   EXPECT_EQ(square.inputs.at("x").shape(), Shape({1, 256, 10, 10}));
+  EXPECT_EQ(example("davit-channel-attention", {{"H", 4}, {"W", 6}}).inputs.at("x").shape(), Shape({1, 24, 512}));
   const Example heads = example("crate-mssa", {{"H", 2}, {"D", 16}, {"N", 5}});
   EXPECT_EQ(json::parse(heads.params)["heads"], 2);
   EXPECT_EQ(json::parse(heads.params)["dim_head"], 16);

@@ -52,7 +52,7 @@ const char* const shapes_text =
     "  B  batches, 1\n"
     "  N  tokens, keys, nodes, 1024; of maps a square of about N places\n"
     "  H  heads, 8 or what the mechanism's parameter says; of maps the height, 56 (then `heads` names the heads)\n"
-    "  W  width of maps, 56\n"
+    "  W  width of maps, 56; where tokens are no map, H=.. and W=.. mean N = H*W\n"
     "  D  width of a head, 64\n"
     "  C  channels, H*D; of maps 256\n"
     "Heads and widths set the parameters that hold them unless -p does. Mechanisms that need other sizes (a graph's edges, a\n"

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/convert.h"
 #include "base/float16.h"
 #include "base/pool.h"
 #include "heed/tensor.h"
@@ -334,7 +335,8 @@ Tensor Tensor::to(DType target) const {
   if (target == dtype()) return dense();
   Tensor result(target, shape());
   std::int64_t n = 0;
-  each(view_, [&](std::int64_t offset) { store(result.view_.data, target, n++, load(view_.data, dtype(), offset)); });
+  if (!view_.contiguous() || !base::convert(view_.data, dtype(), result.view_.data, target, count()))
+    each(view_, [&](std::int64_t offset) { store(result.view_.data, target, n++, load(view_.data, dtype(), offset)); });
   if (target != DType::f32 && target != DType::bf16 && target != DType::f16) return result;
   return stepped(*this, result, {ViewStep::Kind::reshape, {}, 0, 0, {}});
 }

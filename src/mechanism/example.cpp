@@ -56,7 +56,6 @@ json parameters(const Declaration& d, json params, const Sizes::Given& given) {
   const Sizes names(d, {});
   const auto size = [&](const std::string& kind) -> std::optional<std::int64_t> {
     if (const auto found = given.find(kind); found != given.end()) return found->second;
-    if (kind == "heads" && names.kind_of("H") == "heads" && given.count("H")) return given.at("H");
     if (kind == "C" && given.count("heads") && given.count("D")) return given.at("heads") * given.at("D");
     return std::nullopt;
   };
@@ -79,14 +78,15 @@ json parameters(const Declaration& d, json params, const Sizes::Given& given) {
 Example example(const std::string& slug, const std::map<std::string, std::int64_t>& sizes, const std::string& params,
                 const std::vector<std::string>& with, DType dtype, std::uint64_t seed) {
   const json given = mechanism::parse_params(params);
-  const auto plain = mechanism::configure(slug, params);
+  const auto untouched = mechanism::configure(slug, params);
   Declaration first;
-  plain->describe(first);
-  const json wanted = parameters(first, given, sizes);
+  untouched->describe(first);
+  const Sizes::Given plain_sizes = Sizes::plain(first, sizes);
+  const json wanted = parameters(first, given, plain_sizes);
   const auto body = mechanism::configure(slug, wanted.dump());
   Declaration d;
   body->describe(d);
-  Sizes of(d, sizes);
+  Sizes of(d, plain_sizes);
   Example result;
   json effective = json::object();
   for (const auto& p : d.params) effective[p->name] = mechanism::value_of(*p);

@@ -51,7 +51,21 @@ std::string Sizes::kind_of(const std::string& symbol) const {
   return "";
 }
 
-Sizes::Sizes(const Declaration& d, const Given& given) : d_(d), symbols_(symbols_of(d)) {
+Sizes::Given Sizes::plain(const Declaration& d, Given given) {
+  const bool maps = Sizes(d, {}).map_;
+  if (maps || !given.count("H")) return given;
+  const std::int64_t H = given["H"];
+  given.erase("H");
+  if (const auto W = given.find("W"); W != given.end()) {
+    given.emplace("N", H * W->second);
+    given.erase(W);
+  } else {
+    given.emplace("heads", H);
+  }
+  return given;
+}
+
+Sizes::Sizes(const Declaration& d, const Given& given) : d_(d), given_(given), symbols_(symbols_of(d)) {
   Names known;
   for (const auto& entry : d.tensors) {
     if (!entry->present) continue;
@@ -66,17 +80,15 @@ Sizes::Sizes(const Declaration& d, const Given& given) : d_(d), symbols_(symbols
   }
   for (const auto& [name, size] : given) {
     if (size < 0 || size > (std::int64_t{1} << 31)) fail("size " + name, "0 to 2^31", std::to_string(size));
-    const auto parameter = symbols_.find(name);
-    if (parameter != symbols_.end() && parameter->second != double(size))
-      fail("size " + name, "the parameter's " + std::to_string(std::int64_t(parameter->second)), std::to_string(size));
     const std::string kind = kind_of(name);
-    if (!known.count(name) && name != kind && kind.empty()) {
+    const auto parameter = symbols_.find(name);
+    if (parameter != symbols_.end() && name != kind && parameter->second != double(size))
+      fail("size " + name, "the parameter's " + std::to_string(std::int64_t(parameter->second)), std::to_string(size));
+    if (!known.count(name) && kind.empty()) {
       std::string names;
       for (const auto& each : known) names += (names.empty() ? "" : ", ") + each;
       fail("size " + name, "one of " + names, "an unknown name");
     }
-    given_[name] = size;
-    if (!map_ && name == "H") given_["heads"] = size;
   }
 }
 

@@ -14,12 +14,14 @@ namespace heed::mechanism {
 
 /// A symbol is, in this order: a parameter's value, what was given under its name, what the declaration says (Declaration::size), and
 /// what names like it usually mean, given or not: B batches (1), N tokens, nodes and the like (1024), heads (what a parameter says, else
-/// 8), D their width (64), C channels (heads*D; of maps 256), and of maps, which have a W, height H and width W (56, or such that H*W is the
-/// N given). Where there is no W, H means heads.
+/// 8), D their width (64), C channels (heads*D; of maps 256), and of maps, which have a W, height H and width W (56, or such that H*W is
+/// the N given). Where there is no W, H means heads.
 class Sizes {
  public:
   using Given = std::map<std::string, std::int64_t>;
-  /// Throws Error for a name that means nothing here, and for one that contradicts a parameter.
+  /// Sizes by names that mean one thing here: H by `heads` where there are no maps, unless a W says that H*W are tokens.
+  static Given plain(const Declaration& d, Given given);
+  /// Throws Error for a name that means nothing here, and for one that contradicts a parameter. `given` is plain().
   Sizes(const Declaration& d, const Given& given);
 
   /// Throws Error for a symbol that nothing settles.

@@ -33,6 +33,9 @@ def reference(p, x, w):
     return {"out": x + lin(F.gelu(lin(norm(x, "norm2"), "mlp.fc1")), "mlp.fc2")}
 
 
+eager = reference  # for heed bench: the module as it is released, but for names
+
+
 block = layer("cpe.0.proj", 8, 1, 3, 3) | layer("cpe.1.proj", 8, 1, 3, 3) | {f"norm{i}.{n}": (8,) for i in (1, 2) for n in ("weight", "bias")}
 block |= layer("attn.qkv", 24, 8) | layer("attn.proj", 8, 8) | layer("mlp.fc1", 16, 8) | layer("mlp.fc2", 8, 16)
 run("davit-channel-attention", reference, [

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """fcanet: channels squeezed by 2-D DCT bases of a 7x7 grid of frequencies; the basis as an outer product of two vectors."""
+import functools
 import math
 
 import torch
@@ -20,17 +21,37 @@ def basis(f, n):
     return wave * math.sqrt(2) if f else wave
 
 
-def reference(p, x, w):
-    x, h, v = x["x"], p["dct_h"], p["dct_w"]
+def frequencies(p):
     method = p["freq_sel_method"]
     chosen = RANKED[method[:3]].split()[:int(method[3:])]
     us, vs = ([int(c[n]) for c in chosen] for n in (0, 1))
-    us, vs = p.get("mapper_x", us), p.get("mapper_y", vs)
+    return p.get("mapper_x") or us, p.get("mapper_y") or vs
+
+
+def reference(p, x, w):
+    x, h, v = x["x"], p["dct_h"], p["dct_w"]
+    us, vs = frequencies(p)
     y = F.adaptive_avg_pool2d(x, (h, v))
     parts = [torch.einsum("bchw,h,w->bc", part, basis(a * (h // 7), h), basis(b * (v // 7), v)) for part, a, b in zip(y.chunk(len(us), 1), us, vs)]
     s = torch.cat(parts, 1)
     gate = F.linear(F.linear(s, w["fc.0.weight"]).relu(), w["fc.2.weight"]).sigmoid()
     return {"out": x * gate[:, :, None, None], "spectrum": s, "gate": gate}
+
+
+@functools.lru_cache(8)
+def filters(us, vs, channels, h, w):
+    """What the released module keeps as a buffer: (channels, h, w)."""
+    planes = [torch.outer(basis(a * (h // 7), h), basis(b * (w // 7), w)) for a, b in zip(us, vs)]
+    return torch.stack(planes).repeat_interleave(channels // len(planes), 0).float()
+
+
+def eager(p, x, w):
+    """The released module."""
+    x, h, v = x["x"], p["dct_h"], p["dct_w"]
+    y = x if x.shape[2:] == (h, v) else F.adaptive_avg_pool2d(x, (h, v))
+    s = (y * filters(*map(tuple, frequencies(p)), x.shape[1], h, v).to(x.dtype)).sum((2, 3))
+    y = F.linear(F.linear(s, w["fc.0.weight"]).relu(), w["fc.2.weight"]).sigmoid().view(*x.shape[:2], 1, 1)
+    return {"out": x * y.expand_as(x)}
 
 
 weights = {"fc.0.weight": (4, 16), "fc.2.weight": (16, 4)}

@@ -26,13 +26,13 @@ def reference(p, x, w):
     if p["module"] == "AttentionModule_pre":
         q2 = unit(down(q1), "softmax2_blocks")
         q3 = unit(unit(down(q2), "softmax3_blocks.0"), "softmax3_blocks.1")
-        a = unit(up(q3, p["size3"]) + unit(q2, "skip2_connection_residual_block"), "softmax4_blocks")
-        b = unit(up(a, p["size2"]) + unit(q1, "skip1_connection_residual_block"), "softmax5_blocks")
-        m, head = up(b, p["size1"]), "softmax6_blocks"
+        a = unit(up(q3, p.get("size3") or q2.shape[2:]) + unit(q2, "skip2_connection_residual_block"), "softmax4_blocks")
+        b = unit(up(a, p.get("size2") or q1.shape[2:]) + unit(q1, "skip1_connection_residual_block"), "softmax5_blocks")
+        m, head = up(b, p.get("size1") or start.shape[2:]), "softmax6_blocks"
     else:
         q2 = unit(unit(down(q1), "softmax2_blocks.0"), "softmax2_blocks.1")
-        u = unit(up(q2, p["size2"]) + q1 + unit(q1, "skip1_connection_residual_block"), "softmax3_blocks")
-        m, head = up(u, p["size1"]) + trunk, "softmax4_blocks"
+        u = unit(up(q2, p.get("size2") or q1.shape[2:]) + q1 + unit(q1, "skip1_connection_residual_block"), "softmax3_blocks")
+        m, head = up(u, p.get("size1") or start.shape[2:]) + trunk, "softmax4_blocks"
     for i in (0, 3):
         m = F.conv2d(norm(m, f"{head}.{i}").relu(), w[f"{head}.{i + 2}.weight"])
     kind = p.get("activation", "mixed")
@@ -43,6 +43,9 @@ def reference(p, x, w):
     else:
         m = m.sigmoid()
     return {"out": unit((1 + m) * trunk, "last_blocks"), "mask": m, "trunk": trunk}
+
+
+eager = reference  # for heed bench: the module as it is released, but for names
 
 
 def weights(C, pre, wider=False):

@@ -14,6 +14,9 @@ def reference(p, x, w):
     return {"out": x * s, "gate": s.flatten(1)}
 
 
+eager = reference  # for heed bench: the module as it is released, but for names
+
+
 run("se", reference, [
     ("bias", {"channel": 12, "reduction": 4, "bias": True}, {"x": (2, 12, 4, 5)}, layer("conv_du.0", 3, 12, 1, 1) | layer("conv_du.2", 12, 3, 1, 1)),
     ("gradients", {"channel": 12, "reduction": 4, "bias": False}, {"x": (2, 12, 4, 5)}, layer("fc.0", 3, 12, bias=False) | layer("fc.2", 12, 3, bias=False)),

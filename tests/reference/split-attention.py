@@ -7,7 +7,7 @@ from maps import batch_norm, layer, run
 
 
 def reference(p, x, w):
-    R, G, C = p["radix"], p["groups"], p["channels"]
+    R, G, C = p["radix"], p["groups"], p.get("channels") or p.get("in_channels") or x["x"].shape[1]
 
     def norm(name, y):
         return F.batch_norm(y, *(w[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))) if p["norm"] else y
@@ -18,6 +18,9 @@ def reference(p, x, w):
     a = F.conv2d(s, w["fc2.weight"], w["fc2.bias"], groups=G).view(-1, G, R, C // G)
     a = (a.softmax(2) if R > 1 else a.sigmoid()).transpose(1, 2).reshape(-1, R, C)
     return {"out": sum(u[r] * a[:, r, :, None, None] for r in range(R)), "weights": a}
+
+
+eager = reference  # for heed bench: the module as it is released, but for names
 
 
 def case(name, Cin, C, k, R, G, norm, bias, reduction=4, **more):

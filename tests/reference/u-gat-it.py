@@ -30,6 +30,9 @@ def reference(p, x, w):
     return {"out": x["x"] + ada(conv(inner, "conv2.weight"), w["norm2.rho"]), "adalin": ada(x["x"], w["norm1.rho"])}
 
 
+eager = reference  # for heed bench: the module as it is released, but for names
+
+
 cam = {f"{n}.weight": (1, 6) for n in ("gap_fc", "gmp_fc")} | layer("conv1x1", 6, 12, 1, 1) | {f"{n}.weight": (6, 6) for n in ("FC.0", "FC.2", "gamma", "beta")}
 block = {f"conv{i}.weight": (4, 4, 3, 3) for i in (1, 2)} | {f"norm{i}.rho": (1, 4, 1, 1) for i in (1, 2)}
 run("u-gat-it", reference, [

@@ -2,6 +2,7 @@
 // Frequency channel attention (FcaNet, Qin et al., 2021): group i of the channels is squeezed by the 2-D DCT basis of frequency
 // (u_i, v_i) in place of the mean, b(h, u) b(w, v) with b(p, f) = cos(pi f (p + 1/2) / L) / sqrt(L), times sqrt(2) for f > 0;
 //   out = x sigmoid(W2 relu(W1 spectrum)).
+#include <algorithm>
 #include <cmath>
 
 #include "mechanism/maps.h"
@@ -75,13 +76,14 @@ struct FcaNet : Mechanism {
       fail("parameters mapper_x, mapper_y", "as many frequencies", Shape{groups, std::int64_t(v.size())}.text());
     if (C % groups) fail("input x", "channels in multiples of " + std::to_string(groups), std::to_string(C));
     const Tensor result(DType::f32, {C, dct_h, dct_w});
-    float* to = result.data<float>();
-    for (std::int64_t c = 0; c < C; ++c)
+    const std::int64_t plane = dct_h * dct_w, each = C / groups;
+    for (std::int64_t i = 0; i < groups; ++i) {
+      float* const first = result.data<float>() + i * each * plane;
       for (std::int64_t h = 0; h < dct_h; ++h)
-        for (std::int64_t w = 0; w < dct_w; ++w) {
-          const auto i = std::size_t(c / (C / groups));
-          *to++ = float(basis(h, u[i] * (dct_h / 7), dct_h) * basis(w, v[i] * (dct_w / 7), dct_w));
-        }
+        for (std::int64_t w = 0; w < dct_w; ++w)
+          first[h * dct_w + w] = float(basis(h, u[std::size_t(i)] * (dct_h / 7), dct_h) * basis(w, v[std::size_t(i)] * (dct_w / 7), dct_w));
+      for (std::int64_t c = 1; c < each; ++c) std::copy_n(first, plane, first + c * plane);
+    }
     return result;
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Triplet attention (Misra et al., 2021): gate(z) = z sigmoid(BN(conv([max, mean] over axis 1 of z))) on x as it stands, with C and
-// H exchanged, and with C and W exchanged; out is the mean of the three.
+// Triplet attention (Misra et al., 2021): x times sigmoid(BN(conv([max, mean] over an axis))) for each of the axes H, W and C; out is
+// the mean of the three. Each convolution runs over the two axes that are left: (C, W), (H, C), (H, W).
 #include "mechanism/maps.h"
 
 namespace heed::mechanism {
@@ -14,9 +14,11 @@ struct Gate {
     conv.describe(d, name + ".spatial.conv", "1 2 kernel_size kernel_size", never, present);
     norm.describe(d, name + ".spatial.bn", "1", present);
   }
-  Tensor operator()(const Ops& ops, const Tensor& z) const {
+  /// The gate that axis `over` of x shares: of x's shape with extent 1 there.
+  Tensor operator()(const Ops& ops, const Tensor& x, int over) const {
+    const Tensor seen = ops.concat({ops.max(x, {over}, true), ops.mean(x, {over}, true)}, over).transpose(1, over);
     const auto k = conv.weight.extent(2);
-    return ops.mul(z, ops.sigmoid(norm(ops, conv.conv(ops, largest_and_mean(ops, z), {.padding = {(k - 1) / 2}}))));
+    return ops.sigmoid(norm(ops, conv.conv(ops, seen, {.padding = {(k - 1) / 2}}))).transpose(1, over);
   }
 };
 
@@ -40,10 +42,14 @@ struct TripletAttention : Mechanism {
 
   void run(Ops& ops) override {
     if (kernel_size % 2 == 0) fail("parameter kernel_size", "an odd number", std::to_string(kernel_size));
-    branch_h = over_h(ops, x.transpose(1, 2)).transpose(1, 2);
-    branch_w = over_w(ops, x.transpose(1, 3)).transpose(1, 3);
-    out = ops.add(branch_h, branch_w);
-    out = no_spatial ? ops.scale(out, 0.5f) : ops.scale(ops.add(out, spatial(ops, x)), float(1.0 / 3));
+    // The mean of x times each gate is x times the mean of the gates, which are small until they meet.
+    const float share = no_spatial ? 0.5f : float(1.0 / 3);
+    const Tensor h = over_h(ops, x, 2), w = over_w(ops, x, 3);
+    Tensor gates = ops.add(ops.scale(h, share), ops.scale(w, share));
+    if (!no_spatial) gates = ops.add(gates, ops.scale(spatial(ops, x, 1), share));
+    out = ops.mul(x, gates);
+    if (wants(branch_h)) branch_h = ops.mul(x, h);
+    if (wants(branch_w)) branch_w = ops.mul(x, w);
   }
 };
 
