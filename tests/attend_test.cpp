@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "attend_cases.h"
+#include "base/pool.h"
 #include "kernel/table.h"
 
 namespace heed {
@@ -297,6 +298,22 @@ TEST(Attend, RaggedSequencesStandAlone) {
               attend_ragged(q, k, v, offsets({0, 50, 40, 90}), offsets({0, 1, 2, 170}), q);
             }).find("query_offsets"),
             std::string::npos);
+}
+
+TEST(Attend, ASecondCallAsksForNoMemory) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the pool keeps nothing under a sanitizer";
+#endif
+  Random r(14);
+  const Tensor q = r.floats({1, 300, 2, 32}), k = r.floats({1, 600, 1, 32}), out(DType::f32, {1, 300, 2, 32});
+  const auto call = [&] {
+    attend(q, k, k, out);
+    attend(q.slice(1, 0, 1), k, k, out.slice(1, 0, 1));
+  };
+  call();
+  const auto before = base::pool_count().asked;
+  call();
+  EXPECT_EQ(base::pool_count().asked, before);
 }
 
 TEST(Attend, SaysWhatItRuns) {
