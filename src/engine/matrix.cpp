@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "base/float16.h"
 #include "base/parallel.h"
@@ -14,7 +15,7 @@ namespace {
 
 using product::Layout, product::panel;
 
-constexpr std::int64_t task_rows = 384, task_columns = 64, few_rows = 4;
+constexpr std::int64_t task_rows = 384, task_columns = 64, few_rows = 4, least_columns = 32;
 
 /// Few operations do not pay for waking threads.
 int threads_for(const Context& context, std::int64_t products) { return products < (std::int64_t{1} << 17) ? 1 : context.threads; }
@@ -121,49 +122,75 @@ void Matrix::row(std::int64_t i, float* to) const {
   }
 }
 
-void Matrix::multiply(const Context& context, Activations& x, float* y, std::int64_t ldy) const {
+Matrix::Way Matrix::way(const Context& context, Activations& x) const {
   if (!defined()) fail("weight", "a matrix", "none");
   if (x.k_ != inputs_) fail("x", "rows of " + std::to_string(inputs_) + " channels", std::to_string(x.k_));
-  if (x.n_ == 0 || outputs_ == 0) return;
-  const product::Loops& loops = product::loops_of(context.isa);
-  const bool fast = context.precision == Precision::fast || context.precision == Precision::int8;
-  const bool integers = fast && product::is_quantised(layout_), pairs = fast && layout_ == Layout::bf16 && loops.bf16;
-  const product::Rows* rows = integers ? &x.integers(context, loops) : nullptr;
-  const std::uint16_t* rounded = pairs ? x.bf16(context, loops) : nullptr;
-  const product::Expand expand = loops.expand[int(layout_)];
+  Way way{&product::loops_of(context.isa)};
+  if (x.n_ == 0 || (context.precision != Precision::fast && context.precision != Precision::int8)) return way;
+  if (product::is_quantised(layout_)) way.integers = &x.integers(context, *way.loops);
+  if (layout_ == Layout::bf16 && way.loops->bf16) way.pairs = x.bf16(context, *way.loops);
+  return way;
+}
 
-  const auto task = [&](std::int64_t i, std::int64_t n, std::int64_t j, std::int64_t columns) {
-    const std::uint8_t* w = panel_at(j / panel);
-    float* to = y + i * ldy + j;
-    if (integers) return loops.dots[int(layout_)](rows->from(i), n, w, panel_, columns, to, ldy);
-    const std::int64_t k = pairs ? (inputs_ + 1) / 2 : inputs_, ld = pairs ? k : x.ldx_;
-    const float* from = pairs ? reinterpret_cast<const float*>(rounded) : x.x_;
-    const bool whole = pairs || layout_ == Layout::f32;  // panels as they lie
-    for (std::int64_t p = 0; p == 0 || p < k; p += product::depth) {
-      const std::int64_t here = std::min(product::depth, k - p);
-      const float* b = reinterpret_cast<const float*>(w) + p * panel;
-      if (!whole && n <= few_rows) {
-        loops.thin[int(layout_)]({from + i * ld + p, ld, 1, product::most_rows * ld}, n, w, panel_, inputs_, p, here, columns, to, ldy,
-                                 p > 0);
-        continue;
-      }
-      std::int64_t apart = panel_ / 4;
-      if (!whole) {
-        apart = here * panel;
-        float* wide = product::scratch((columns + panel - 1) / panel * apart);
-        for (std::int64_t c = 0; c < columns; c += panel) expand(w + c / panel * panel_, inputs_, p, here, wide + c * here);
-        b = wide;
-      }
-      (pairs ? loops.bf16 : loops.f32)({from + i * ld + p, ld, 1, product::most_rows * ld}, b, panel, apart, here, n, columns, to, ldy,
-                                       p > 0);
+/// Rows [i, i + n) and outputs [j, j + columns), j a multiple of a panel.
+void Matrix::block(const Way& way, const Activations& x, std::int64_t i, std::int64_t n, std::int64_t j, std::int64_t columns, float* to,
+                   std::int64_t ldy) const {
+  const std::uint8_t* w = panel_at(j / panel);
+  if (way.integers) return way.loops->dots[int(layout_)](way.integers->from(i), n, w, panel_, columns, to, ldy);
+  const std::int64_t k = way.pairs ? (inputs_ + 1) / 2 : inputs_, ld = way.pairs ? k : x.ldx_;
+  const float* from = way.pairs ? reinterpret_cast<const float*>(way.pairs) : x.x_;
+  const bool whole = way.pairs || layout_ == Layout::f32;  // panels as they lie
+  const product::Expand expand = way.loops->expand[int(layout_)];
+  for (std::int64_t p = 0; p == 0 || p < k; p += product::depth) {
+    const std::int64_t here = std::min(product::depth, k - p);
+    const float* b = reinterpret_cast<const float*>(w) + p * panel;
+    if (!whole && n <= few_rows) {
+      way.loops->thin[int(layout_)]({from + i * ld + p, ld, 1, product::most_rows * ld}, n, w, panel_, inputs_, p, here, columns, to, ldy,
+                                    p > 0);
+      continue;
     }
+    std::int64_t apart = panel_ / 4;
+    if (!whole) {
+      apart = here * panel;
+      float* wide = product::scratch((columns + panel - 1) / panel * apart);
+      for (std::int64_t c = 0; c < columns; c += panel) expand(w + c / panel * panel_, inputs_, p, here, wide + c * here);
+      b = wide;
+    }
+    (way.pairs ? way.loops->bf16 : way.loops->f32)({from + i * ld + p, ld, 1, product::most_rows * ld}, b, panel, apart, here, n, columns,
+                                                   to, ldy, p > 0);
+  }
+}
+
+void Matrix::multiply(const Context& context, Activations& x, std::span<const Product> products) {
+  struct Part {
+    Product product;
+    Way way;
+    std::int64_t task;  ///< its first
   };
-  const std::int64_t strips = (outputs_ + task_columns - 1) / task_columns;
-  base::parallel(threads_for(context, x.n_ * outputs_ * inputs_), strips * ((x.n_ + task_rows - 1) / task_rows),
-                 [&](std::int64_t index, int) {
-                   const std::int64_t i = index / strips * task_rows, j = index % strips * task_columns;
-                   task(i, std::min(task_rows, x.n_ - i), j, std::min(task_columns, outputs_ - j));
-                 });
+  std::vector<Part> parts;
+  std::int64_t outputs = 0, tasks = 0;
+  for (const Product& p : products) {
+    parts.push_back({p, p.weight->way(context, x), 0});
+    outputs += p.weight->outputs_;
+  }
+  if (x.n_ == 0 || outputs == 0) return;
+  // One row: tasks so small that threads end together, and not smaller.
+  const int threads = threads_for(context, x.n_ * outputs * x.k_);
+  const std::int64_t even = outputs / (16 * base::thread_count(threads)) / least_columns * least_columns;
+  const std::int64_t columns = x.n_ > few_rows ? task_columns : std::max(even, least_columns);
+  for (Part& p : parts) {
+    p.task = tasks;
+    tasks += (p.product.weight->outputs_ + columns - 1) / columns * ((x.n_ + task_rows - 1) / task_rows);
+  }
+  base::parallel(threads, tasks, [&](std::int64_t index, int) {
+    const auto next = std::upper_bound(parts.begin(), parts.end(), index, [](std::int64_t at, const Part& p) { return at < p.task; });
+    const Part& part = *(next - 1);
+    const Matrix& weight = *part.product.weight;
+    const std::int64_t strips = (weight.outputs_ + columns - 1) / columns, at = index - part.task;
+    const std::int64_t i = at / strips * task_rows, j = at % strips * columns;
+    weight.block(part.way, x, i, std::min(task_rows, x.n_ - i), j, std::min(columns, weight.outputs_ - j),
+                 part.product.y + i * part.product.ldy + j, part.product.ldy);
+  });
 }
 
 }  // namespace heed::engine

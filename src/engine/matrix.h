@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "heed/context.h"
@@ -59,7 +60,17 @@ class Matrix {
 
   /// y[n, out] = x W^T, rows of y `ldy` floats apart. Throws Error when x has not `inputs()` channels. The same bits for any number of
   /// threads; a row's result does not depend on the other rows nor on how many there are.
-  void multiply(const Context& context, Activations& x, float* y, std::int64_t ldy) const;
+  void multiply(const Context& context, Activations& x, float* y, std::int64_t ldy) const {
+    const Product one{this, y, ldy};
+    multiply(context, x, {&one, 1});
+  }
+  /// Several matrices that read the same rows, as one loop.
+  struct Product {
+    const Matrix* weight;
+    float* y;
+    std::int64_t ldy;
+  };
+  static void multiply(const Context& context, Activations& x, std::span<const Product> products);
   void multiply(const Context& context, const float* x, std::int64_t n, std::int64_t ldx, float* y, std::int64_t ldy) const {
     Activations rows(x, n, inputs_, ldx);
     multiply(context, rows, y, ldy);
@@ -69,6 +80,15 @@ class Matrix {
   void row(std::int64_t i, float* to) const;
 
  private:
+  /// How the rows of x are read.
+  struct Way {
+    const product::Loops* loops = nullptr;
+    const product::Rows* integers = nullptr;  ///< null: floats
+    const std::uint16_t* pairs = nullptr;     ///< null: f32
+  };
+  Way way(const Context& context, Activations& x) const;
+  void block(const Way& way, const Activations& x, std::int64_t i, std::int64_t n, std::int64_t j, std::int64_t columns, float* to,
+             std::int64_t ldy) const;
   const std::uint8_t* panel_at(std::int64_t index) const { return panels_.data<std::uint8_t>() + index * panel_; }
   void allocate(product::Layout layout, const Shape& shape, const std::string& name);
   template <class F>

@@ -20,6 +20,7 @@ __attribute__((noinline)) void dot(const Rows& a, const std::uint8_t* w, std::in
     for (int v = 0; v < N; ++v) sum[r][v] = zero();
   const std::uint8_t* codes = w + 4 * lane;
   for (std::int64_t g = 0; g < blocks * split; ++g) {
+    if constexpr (R <= 2) ask_for_group<L>(w, g);
     I d[R][N];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
@@ -27,10 +28,6 @@ __attribute__((noinline)) void dot(const Rows& a, const std::uint8_t* w, std::in
       for (int v = 0; v < N; ++v) d[r][v] = dot_start<f.bits>(start + r * blocks * split + g);
 #pragma GCC unroll 16
     for (int s = 0; s < f.channels; s += step, codes += 64, q += step) {
-      if constexpr (R <= 2) {
-#pragma GCC unroll 16
-        for (int v = 0; v < N; v += each) __builtin_prefetch(codes + v / each * apart + ahead);
-      }
       if constexpr (f.bits == 8) {
         Codes<8> c[N];
 #pragma GCC unroll 16
@@ -115,9 +112,10 @@ void dot_group(std::int64_t rows, const Rows& a, const std::uint8_t* w, std::int
 template <Layout L>
 void dots(const Rows& a, std::int64_t rows, const std::uint8_t* w, std::int64_t apart, std::int64_t columns, float* y, std::int64_t ldy) {
   std::int64_t j = 0;
+  constexpr int whole = panel / width;  // a panel at a time: one stream of memory
   if (rows <= 2)
-    for (; j + few_vectors * width <= columns; j += few_vectors * width)
-      rows == 1 ? dot<L, 1, few_vectors>(a, w, apart, j, y + j, ldy) : dot<L, 2, few_vectors>(a, w, apart, j, y + j, ldy);
+    for (; j + panel <= columns; j += panel)
+      rows == 1 ? dot<L, 1, whole>(a, w, apart, j, y + j, ldy) : dot<L, 2, whole>(a, w, apart, j, y + j, ldy);
   const auto strip = [&](auto vectors) {
     constexpr int N = decltype(vectors)::value;
     for (; j + N * width <= columns; j += N * width)

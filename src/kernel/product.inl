@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The float product over the vector operations of the including file. No includes here: this is inside a namespace.
 
+constexpr std::int64_t ahead_floats = 2048;  ///< asked for early where one row makes memory set the pace
+
 /// R rows x N panels. Not inlined: the accumulators must stay in registers.
 template <int R, int N>
 __attribute__((noinline)) void micro(const float* a, std::int64_t row, std::int64_t step, const float* b, std::int64_t next,
@@ -14,6 +16,7 @@ __attribute__((noinline)) void micro(const float* a, std::int64_t row, std::int6
   for (; depth > 0; --depth, a += step, b += next) {
 #pragma GCC unroll 16
     for (int v = 0; v < vectors; ++v) {
+      if (R == 1 && v % each == 0) __builtin_prefetch(b + v / each * apart + ahead_floats);
       w[v] = load(b + v / each * apart + v % each * width);
       pin(w[v]);
     }

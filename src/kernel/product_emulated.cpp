@@ -14,7 +14,7 @@ typedef std::int32_t I __attribute__((vector_size(64)));
 typedef std::uint32_t U __attribute__((vector_size(64)));
 constexpr int width = 16;
 constexpr int wide_panels = 4, few_panels = 4;
-constexpr int dot_vectors = 2, few_vectors = 2;
+constexpr int dot_vectors = 2;
 
 inline V zero() { return V{}; }
 inline V set1(float x) { return V{} + x; }

@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Panels to f32 and rows to 8-bit integers, over the vector operations of the including file.
 
-constexpr std::int64_t ahead = 8192;  ///< bytes of codes asked for early where memory sets the pace
+constexpr std::int64_t ahead = 8192;  ///< bytes asked for early where memory sets the pace
+
+/// Asks for as much, further on, as group g of a panel's channels takes with its scales: the panels are one stream.
+template <Layout L>
+inline void ask_for_group(const std::uint8_t* w, std::int64_t g) {
+  constexpr Form f = form_of(L);
+  constexpr std::int64_t bytes = f.channels * panel * f.bits / 8 + panel * f.scale * (f.min ? 2 : 1);
+  const std::uint8_t* early = w + g * bytes + ahead;
+#pragma GCC unroll 16
+  for (std::int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(early + b);
+}
 
 /// The scales (at 0) or minima (at 1) of a group of channels, columns [first, first + width).
 template <Layout L>
@@ -94,6 +104,7 @@ __attribute__((noinline)) void thin_micro(const Left& a, const std::uint8_t* w, 
     for (int r = 0; r < R; ++r) sum[r][v] = zero();
   }
   const std::uint8_t* codes = w + from / many<L> * panel * column_bytes<L> + lane * column_bytes<L>;
+  const std::int64_t early = N / each * apart <= 8 * ahead ? N / each * apart : ahead;  // in the next panels, or on in these
   for (std::int64_t i = 0; i < count - odd; i += sharing<L>) {
     if constexpr (is_quantised(L)) {
 #pragma GCC unroll 8
@@ -107,7 +118,7 @@ __attribute__((noinline)) void thin_micro(const Left& a, const std::uint8_t* w, 
 #pragma GCC unroll 8
       for (int v = 0; v < N; ++v) {
         const std::uint8_t* here = codes + v / each * apart + v % each * width * column_bytes<L>;
-        if (v % each == 0) __builtin_prefetch(here + ahead);
+        if (v % each == 0) __builtin_prefetch(here + early);
         weights_of<L>(
             here, d[v], m[v], [&](int channel, V weight) __attribute__((always_inline)) {
 #pragma GCC unroll 8

@@ -43,8 +43,9 @@ int sample(const View& logits, const Sampling& s, std::uint64_t index) {
   const int n = int(logits.count());
   if (s.temperature == 0) {
     int best = 0;
+    float most = float(at(0));
     for (int i = 1; i < n; ++i)
-      if (at(i) > at(best)) best = i;
+      if (const float x = static_cast<const float*>(logits.data)[i * logits.strides[0]]; x > most) best = i, most = x;
     return best;
   }
   std::vector<int> order(std::size_t(n), 0);

@@ -60,10 +60,19 @@ struct Session::Parts {
       loops().rms_norm(from + i * width, weight.data<float>(), float(config().norm_epsilon), width, to + i * width);
     });
   }
-  void multiply(const model::Linear& linear, engine::Activations& from, float* to) const {
-    const std::int64_t out = linear.matrix.outputs();
-    linear.matrix.multiply(context, from, to, out);
-    if (linear.bias.defined()) rows(from.rows(), [&](std::int64_t i) { loops().add(to + i * out, linear.bias.data<float>(), out); });
+  /// Dense rows of each linear map's outputs, as one loop over all of them.
+  struct Product {
+    const model::Linear* linear;
+    float* to;
+  };
+  void multiply(engine::Activations& from, std::initializer_list<Product> all) const {
+    std::vector<engine::Matrix::Product> products;
+    for (const Product& p : all) products.push_back({&p.linear->matrix, p.to, p.linear->matrix.outputs()});
+    engine::Matrix::multiply(context, from, products);
+    for (const auto& [linear, to] : all) {
+      const std::int64_t out = linear->matrix.outputs();
+      if (linear->bias.defined()) rows(from.rows(), [&, to = to, linear = linear](std::int64_t i) { loops().add(to + i * out, linear->bias.data<float>(), out); });
+    }
   }
 
   void grow(std::int64_t n);
@@ -104,9 +113,9 @@ void Session::Parts::attend(std::int64_t layer, std::int64_t n) {
     const std::int64_t some = std::min(block, n - at);
     norm(x.data<float>() + at * c.width, w.attention_norm, some, normed.data<float>());
     engine::Activations rows(normed.data<float>(), some, c.width, c.width);
-    multiply(w.q, rows, q.data<float>() + at * c.heads * c.head_width);
-    multiply(w.k, rows, k.data<float>() + at * c.kv_heads * c.head_width);
-    multiply(w.v, rows, v.data<float>() + at * c.kv_heads * c.head_width);
+    multiply(rows, {{&w.q, q.data<float>() + at * c.heads * c.head_width},
+                    {&w.k, k.data<float>() + at * c.kv_heads * c.head_width},
+                    {&w.v, v.data<float>() + at * c.kv_heads * c.head_width}});
   }
   if (!mixer->before_rotation()) {
     turn(q, n, c.heads);
@@ -132,15 +141,14 @@ void Session::Parts::mlp(const model::LayerWeights& w, std::int64_t from, std::i
     float *to = x.data<float>() + at * width, *h = normed.data<float>(), *g = gate.data<float>(), *u = up.data<float>();
     const auto add = [&] { rows(some, [&](std::int64_t i) { loops().add(to + i * width, h + i * width, width); }); };
     engine::Activations heads(mixed.data<float>() + at * c.heads * c.head_width, some, c.heads * c.head_width, c.heads * c.head_width);
-    multiply(w.o, heads, h);
+    multiply(heads, {{&w.o, h}});
     add();
     norm(to, w.mlp_norm, some, h);
     engine::Activations normed_rows(h, some, width, width);
-    multiply(w.gate, normed_rows, g);
-    multiply(w.up, normed_rows, u);
+    multiply(normed_rows, {{&w.gate, g}, {&w.up, u}});
     rows(some, [&](std::int64_t i) { loops().silu_mul(g + i * inner, u + i * inner, inner); });
     engine::Activations inner_rows(g, some, inner, inner);
-    multiply(w.down, inner_rows, h);
+    multiply(inner_rows, {{&w.down, h}});
     add();
   }
 }
