@@ -3,6 +3,7 @@
 """attend() beside torch's SDPA and OpenVINO on the same tensors: runs alternate, medians are compared.
 
     bench/attend.py [--heads 8] [--lengths 1024,4096] [--widths 64,128] [--threads 2] [--rounds 9] [--json FILE]
+    bench/attend.py --decode [--dtypes f32,bf16,f16] ...     a query over a long cache, in GB/s
 
 Needs the Python package heed; torch and openvino take part where they are installed. Peaks are those of `heed doctor`,
 measured before and after; the larger counts. Only what agrees with a product in float64 on a few rows is timed.
@@ -78,8 +79,12 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json")
+    parser.add_argument("--decode", action="store_true", help="few queries over many keys (bench/decode.py)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.decode:
+        import decode
+        return decode.run(args, doctor)
     before, rows = doctor(), []
     for dtype_name in args.dtypes.split(","):
         dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype_name]

@@ -156,6 +156,59 @@ TEST(Attend, FewQueriesSplitTheKeys) {
     }
 }
 
+/// Every size of group, widths that fill no vector, all options, heads side by side and apart.
+TEST(Attend, FewQueriesOfEveryShape) {
+  for (int n = 0; n < 60 && !::testing::Test::HasFailure(); ++n) {
+    SCOPED_TRACE("case " + std::to_string(n));
+    Random r(100 + unsigned(n));
+    const DType dtype = std::array{DType::f32, DType::bf16, DType::bf16, DType::f16}[std::size_t(n % 4)];
+    const int share = 1 + n % 9, G = r.whole(1, 3), N = r.whole(1, 32 / share), H = G * share;
+    const int D = std::array{64, 33, 128, 80, 7, 100, 16, 31}[std::size_t(r.whole(0, 7))];
+    const int E = std::array{64, 33, 128, 80, 7, 100, 16, 31}[std::size_t(r.whole(0, 7))];
+    const int M = r.chance(30) ? r.whole(600, 1400) : r.whole(1, 300);
+    const auto rows = [&](int width) {  // heads of a key side by side, apart, or with more between keys
+      const Tensor whole = r.floats({1, M, G + n % 3, width}, dtype);
+      return n % 2 ? whole.slice(2, 0, G) : r.floats({1, G, M, width}, dtype).permute({0, 2, 1, 3});
+    };
+    Case c{r.floats({1, N, H, D}, dtype), rows(D), rows(E), {}, {}};
+    c.kept.reserve(10);
+    AttendOptions& o = c.options;
+    o.weighting = n % 5 ? Weighting::softmax : Weighting(r.whole(1, 3));
+    o.causal = r.chance(50);
+    if (r.chance(30)) o.window_left = r.whole(0, M), o.first_keys = r.whole(0, 20);
+    if (r.chance(30)) o.softcap = 2;
+    if (r.chance(30)) o.bias = c.keep(r.floats(r.part({1, H, N, M})));
+    if (r.chance(30)) o.mask = c.keep(r.bools(r.part({1, H, N, M}), 70));
+    if (r.chance(30)) o.alibi_slopes = c.keep(r.floats(Shape{H}));
+    if (o.weighting == Weighting::softmax && r.chance(50)) o.sink = c.keep(r.floats(Shape{H}));
+    if (r.chance(30)) o.key_lengths = c.keep(r.lengths(1, M));
+    if (r.chance(20)) {
+      const int columns = r.whole(1, 200);
+      o.blocks = BlockMask{c.keep(r.bools({H, 1, (M + columns - 1) / columns}, 50)), 64, columns};
+    }
+    compare(c, isas(), r.chance(50), false, r.chance(20) ? Precision::strict : Precision::automatic);
+  }
+}
+
+TEST(Attend, ValuesThatAreNotFiniteReachTheirRowsOnly) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
+    for (const Isa isa : isas()) {
+      Random r(19);
+      const Tensor q = r.floats({1, 2, 3, 40}, dtype), k = r.floats({1, 300, 1, 40}, dtype), v = r.floats({1, 300, 1, 40});
+      v.data<float>()[299 * 40 + 3] = std::numeric_limits<float>::infinity();  // only the second query sees it
+      const Tensor out = spoiled(DType::f32, Shape{1, 2, 3, 40});
+      AttendOptions o;
+      o.causal = true;
+      Context context;
+      context.isa = isa;
+      SCOPED_TRACE(why(q, k, v.to(dtype), o, {}, context));
+      attend(q, k, v.to(dtype), out, o, {}, context);
+      for (int i = 0; i < 2; ++i)
+        for (int h = 0; h < 3; ++h)
+          for (int e = 0; e < 40; ++e) EXPECT_EQ(std::isinf(out.data<float>()[(i * 3 + h) * 40 + e]), i == 1 && e == 3) << i << ' ' << h << ' ' << e;
+    }
+}
+
 TEST(Attend, LatentHeadsAreWide) {
   Random r(8);
   const Case c{r.floats({1, 3, 4, 576}), r.floats({1, 40, 1, 576}), r.floats({1, 40, 1, 512}), {}, {}};

@@ -50,6 +50,17 @@ class Walk {
     for (std::int64_t h = 0; h < heads_; ++h) (*this)[h].load_head(b * c_.G + g_ + h);
   }
 
+  /// The first keys of a tile, before anything is known about it.
+  void ask_for_keys(std::int64_t b, std::int64_t group, std::int64_t tile) const {
+    const View& k = c_.k;
+    const std::int64_t size = std::int64_t(size_of(k.dtype)), row = split_.heads * c_.D * size;
+    const std::int64_t begin = tile * c_.keys, end = std::min(begin + split_.slab, c_.key_lengths[std::size_t(b)]);
+    for (std::int64_t j = begin; j < end; ++j) {
+      const char* at = static_cast<const char*>(k.data) + (b * k.strides[0] + j * k.strides[1] + group * split_.heads * k.strides[2]) * size;
+      for (std::int64_t i = 0; i < row; i += 64) __builtin_prefetch(at + i);
+    }
+  }
+
   void visit(std::int64_t tile) {
     int from = int(c_.keys), to = 0;
     for (std::int64_t h = 0; h < heads_; ++h) {
@@ -110,7 +121,6 @@ const char* Rows::place(const View& view, std::int64_t key) const {
 
 bool Rows::open(std::int64_t tile) {
   if (!ranges(tile)) return false;
-  if (!before_) before_ = Buffer(capacity_ * width_);
   const std::int64_t count = std::min(call_.keys, call_.key_lengths[std::size_t(b_)] - tile * call_.keys);
   tile_ = tile, from_ = int(call_.keys), to_ = 0;
   for (int g = 0; g * call_.products->group < size_; ++g)
@@ -165,14 +175,15 @@ void run_direct(const Call& c) {
   const std::int64_t walks = c.B * split.groups, head_part = c.N * c.share * (c.value_width() + 3), part = split.heads * head_part;
   const std::int64_t bytes = c.B * c.G * c.M * (c.D + c.E) * std::int64_t(size_of(c.k.dtype));
   const int threads = bytes < serial_bytes ? 1 : c.context.threads;
-  std::vector<std::unique_ptr<Walk>> workers(std::size_t(base::thread_count(threads)));
+  std::vector<std::unique_ptr<Walk>> workers;  // made here, as threads that ask for memory together wait for each other
+  for (std::int64_t i = 0; i < std::min<std::int64_t>(base::thread_count(threads), walks * split.chunks); ++i)
+    workers.push_back(std::make_unique<Walk>(c, split));
   const Buffer parts(split.chunks > 1 ? walks * split.chunks * part : 0);
   std::vector<std::atomic<std::int64_t>> done(static_cast<std::size_t>(walks));
   base::parallel(threads, walks * split.chunks, [&](std::int64_t task, int worker) {
-    auto& own = workers[std::size_t(worker)];
-    if (!own) own = std::make_unique<Walk>(c, split);
-    Walk& walk = *own;
+    Walk& walk = *workers[std::size_t(worker)];
     const std::int64_t at = task / split.chunks, chunk = task % split.chunks;
+    walk.ask_for_keys(at / split.groups, at % split.groups, chunk * split.chunk);
     walk.load(at / split.groups, at % split.groups);
     std::int64_t last = 0;
     for (std::int64_t h = 0; h < walk.heads(); ++h) last = std::max(last, walk[h].last_tile());

@@ -12,14 +12,23 @@ Rows::Rows(const Call& call)
     : call_(call),
       width_(call.value_width()),
       depth_(up(call.depth(), kernel::panel)),
-      capacity_(up(std::clamp<std::int64_t>(call.N * call.share, 1, tile_rows), 96)),  // whole groups of 6 and of 32
-      queries_(capacity_ * depth_),
-      scores_(capacity_ * score_stride),
-      out_(capacity_ * width_),
-      scratch_(call.scratch_floats()),
-      max_(capacity_ * lanes),
-      tile_max_(capacity_ * lanes),
-      sums_(capacity_ * lanes) {
+      capacity_(call.direct ? call.N * call.share
+                            : up(std::clamp<std::int64_t>(call.N * call.share, 1, tile_rows), 96)),  // whole groups of 6 and of 32
+      queries_{capacity_ * depth_},
+      scores_{capacity_ * score_stride},
+      out_{capacity_ * width_},
+      scratch_{call.direct ? 0 : call.scratch_floats()},
+      before_{call.direct ? capacity_ * width_ : 0},
+      max_{capacity_ * lanes},
+      tile_max_{capacity_ * lanes},
+      sums_{capacity_ * lanes} {
+  constexpr int line = 16;
+  const auto pieces = {&queries_, &scores_, &out_, &scratch_, &before_, &max_, &tile_max_, &sums_};
+  std::int64_t total = 0;
+  for (const Piece* piece : pieces) total += up(piece->count, line);
+  memory_ = Buffer(total);
+  float* at = memory_.get();
+  for (Piece* piece : pieces) piece->data = at, at += up(piece->count, line);
   std::memset(queries_.get(), 0, std::size_t(capacity_ * depth_) * sizeof(float));
 }
 

@@ -108,9 +108,16 @@ class Rows {
   bool even_[tile_groups];                                         ///< all rows see all columns of the range
   std::int64_t tile_ = 0;        ///< that is open
   int from_ = 0, to_ = 0;        ///< columns of it that some row sees
-  Buffer queries_, scores_, out_, scratch_;
-  Buffer before_;                ///< out before the open tile
-  Buffer max_, tile_max_, sums_;  ///< `lanes` a row; maxima of scores before `factor`
+  /// A part of memory_, on a cache line's boundary.
+  struct Piece {
+    std::int64_t count;
+    float* data = nullptr;
+    float* get() const { return data; }
+  };
+  Piece queries_, scores_, out_, scratch_;
+  Piece before_;                 ///< out before the open tile
+  Piece max_, tile_max_, sums_;  ///< `lanes` a row; maxima of scores before `factor`
+  Buffer memory_;
 };
 
 }  // namespace heed::engine
