@@ -186,6 +186,46 @@ TEST(Elementwise, ColumnsOfAnyWidth) {
       }
 }
 
+TEST(Elementwise, RowsThatIndicesName) {
+  for (const auto* table : tables())
+    for (std::int64_t n = 1; n < 150; n += n < 40 ? 1 : 13) {
+      const std::int64_t rows = 30, places = 7;
+      const auto size = std::size_t(rows * n);
+      std::vector<float> x(size), sum(std::size_t(places * n), 1), most(sum.size(), -infinity), minus(size), times(size), weight(std::size_t(rows), 0);
+      std::vector<std::int64_t> from(std::size_t(rows), 0), to(from);
+      for (std::size_t i = 0; i < size; ++i) x[i] = float((i * 37) % 64) / 8 - 4;
+      for (std::int64_t r = 0; r < rows; ++r)
+        from[std::size_t(r)] = r * 11 % rows, to[std::size_t(r)] = r / 3 * 5 % places, weight[std::size_t(r)] = float(r % 4) / 2;
+      for (const bool whole : {true, false}) {
+        std::vector<float> want_sum(sum.size(), 1), want_most(most);
+        std::fill(sum.begin(), sum.end(), 1.0f), std::fill(most.begin(), most.end(), -infinity), std::fill(want_most.begin(), want_most.end(), -infinity);
+        table->add_at(x.data(), whole ? nullptr : from.data(), whole ? nullptr : weight.data(), rows, n, n, to.data(), sum.data());
+        table->largest_at(x.data(), whole ? nullptr : from.data(), nullptr, rows, n, n, to.data(), most.data());
+        for (std::int64_t r = 0; r < rows; ++r)
+          for (std::int64_t c = 0; c < n; ++c) {
+            const float v = x[std::size_t((whole ? r : from[std::size_t(r)]) * n + c)];
+            const auto at = std::size_t(to[std::size_t(r)] * n + c);
+            want_sum[at] += whole ? v : v * weight[std::size_t(r)];
+            want_most[at] = std::max(want_most[at], v);
+          }
+        EXPECT_EQ(sum, want_sum);
+        EXPECT_EQ(most, want_most);
+      }
+      table->sub_at(x.data(), sum.data(), to.data(), rows, n, minus.data());
+      table->mul_at(x.data(), sum.data(), to.data(), rows, n, times.data());
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t c = 0; c < n; ++c) {
+          const float a = x[std::size_t(r * n + c)], b = sum[std::size_t(to[std::size_t(r)] * n + c)];
+          EXPECT_EQ(minus[std::size_t(r * n + c)], a - b);
+          EXPECT_EQ(times[std::size_t(r * n + c)], a * b);
+        }
+      EXPECT_TRUE(table->below(to.data(), rows, places));
+      EXPECT_FALSE(table->below(to.data(), rows, places - 1));
+      to[std::size_t(n % rows)] = -1;
+      EXPECT_FALSE(table->below(to.data(), rows, places));
+    }
+}
+
 TEST(Elementwise, RowsOfAnyLength) {
   for (const auto* table : tables())
     for (std::int64_t n = 0; n < 100; ++n) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inner loops of the ops on numbers and rows, one table an instruction set. `to` may be x, or lie before it. Sums run over 64 f32
-// lanes of 16 numbers, whose sums go on in f64, in one order, so that every instruction set gives the same.
+// lanes of 32 numbers, whose sums go on in f64, in one order, so that every instruction set gives the same.
 #pragma once
 #include <cstdint>
 
@@ -52,6 +52,19 @@ struct ElementTable {
   void (*find_rows)(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, const float* value, std::int64_t* to);
   /// to[r][c] = e^(x[r][c] - top[c]); sums[c] += it.
   void (*exp_rows)(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, const float* top, double* sums, float* to);
+
+  // Rows that indices name; columns c < n of rows `stride` apart.
+  /// out[to[r]][c] += x[from[r]][c] (times weight[r]), r in order; from (null: r) and weight may be null.
+  using At = void (*)(const float* x, const std::int64_t* from, const float* weight, std::int64_t rows, std::int64_t stride, std::int64_t n,
+                      const std::int64_t* to, float* out);
+  At add_at;
+  /// out[to[r]][c] = the larger of itself and x[from[r]][c]; NaN wins. No weights.
+  At largest_at;
+  /// out[r][c] = x[r][c] - y[place[r]][c], or times it.
+  using With = void (*)(const float* x, const float* y, const std::int64_t* place, std::int64_t rows, std::int64_t n, float* out);
+  With sub_at, mul_at;
+  /// Whether every x is in [0, limit).
+  bool (*below)(const std::int64_t* x, std::int64_t n, std::int64_t limit);
 };
 
 extern const ElementTable elements_avx2, elements_avx512;

@@ -2,10 +2,12 @@
 // Contractions in Einstein's notation, and what is made of products and norms.
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <map>
 #include <string>
 
 #include "heed/ops.h"
+#include "kernel/elementwise.h"
 #include "ops/lanes.h"
 
 namespace heed {
@@ -145,9 +147,28 @@ Tensor Ops::outer(const Tensor& a, const Tensor& b) const {
   return mul(a.reshape(Shape(column)), b.reshape(Shape(row)));
 }
 
+namespace {
+/// The Euclidean norm of each row of the last axis.
+Tensor length_of_rows(const Context& context, const Tensor& x, bool keepdim) {
+  const Tensor from = x.with_origin(nullptr).dense();
+  auto extents = x.shape().vector();
+  const std::int64_t n = extents.back();
+  extents.back() = 1;
+  if (!keepdim) extents.pop_back();
+  Tensor out(DType::f32, Shape(extents));
+  pieces(context.threads, out.count(), 16384 / std::max<std::int64_t>(1, n), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      out.raw<float>()[i] = float(std::sqrt(kernel::elements_of(context.isa).squares(from.raw<float>() + i * n, n, 0)));
+  });
+  return out;
+}
+}  // namespace
+
 Tensor Ops::norm(const Tensor& x, int axis, bool keepdim) const {
+  need(x, DType::f32, "x");
+  const bool last = axis_of(axis, x.rank()) == x.rank() - 1;
   const Ops plain(context_, false);
-  const Tensor out = plain.sqrt(plain.sum(plain.square(x), {axis}, keepdim));
+  const Tensor out = last ? length_of_rows(context_, x, keepdim) : plain.sqrt(plain.sum(plain.square(x), {axis}, keepdim));
   return record(
       "norm", out, {&x},
       [x, axis = axis_of(axis, x.rank())](const Pull& p) -> std::vector<Tensor> {

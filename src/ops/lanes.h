@@ -15,20 +15,6 @@ inline void need(const Tensor& tensor, DType dtype, const char* argument) {
   if (tensor.dtype() != dtype) fail(argument, name_of(dtype), name_of(tensor.dtype()));
 }
 
-/// Dense i64 indices, each in [0, limit).
-inline Tensor indices(const Tensor& index, std::int64_t limit) {
-  need(index, DType::i64, "index");
-  const Tensor dense = index.dense();
-  const auto* at = dense.raw<std::int64_t>();
-  const std::int64_t n = index.count();
-  std::uint64_t wrong = 0;  // the highest bit is set once a number or its distance to the limit is negative
-  for (std::int64_t i = 0; i < n; ++i) wrong |= std::uint64_t(at[i]) | (std::uint64_t(limit - 1) - std::uint64_t(at[i]));
-  if (wrong >> 63)
-    for (std::int64_t i = 0; i < n; ++i)
-      if (at[i] < 0 || at[i] >= limit) fail("index", "0 to " + std::to_string(limit - 1), std::to_string(at[i]));
-  return dense;
-}
-
 inline int axis_of(int axis, int rank) {
   if (axis < -rank || axis >= rank) fail("axis", "an axis of rank " + std::to_string(rank), std::to_string(axis));
   return axis < 0 ? axis + rank : axis;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention over lists of keys as ops, and sums, means, maxima and softmax over segments.
+// Attention over lists of keys as ops.
 #include "heed/lists.h"
 
 #include <cmath>
@@ -173,87 +173,6 @@ Attended Ops::merge(const Attended& a, const Attended& b) const {
   result.lse = lse.reshape(Shape(extents));
   if (a.out.rank() == 4) result.lse = result.lse.permute({0, 2, 1});
   return result;
-}
-
-namespace {
-
-/// x seen as rows [E, inner], each of a segment.
-struct Segments {
-  Tensor rows, ids;
-  std::int64_t inner = 1, segments;
-  Segments(const Tensor& x, const Tensor& segment, std::int64_t count) : segments(count) {
-    need(x, DType::f32, "x");
-    need(segment, DType::i64, "segment");
-    if (x.rank() < 1 || segment.shape() != Shape{x.extent(0)})
-      fail("segment", x.rank() < 1 ? "x [E, ...]" : Shape{x.extent(0)}.text(), segment.shape().text());
-    rows = x.dense(), ids = segment.dense();
-    for (int a = 1; a < x.rank(); ++a) inner *= x.extent(a);
-    for (std::int64_t e = 0; e < ids.count(); ++e)
-      if (const auto s = ids.raw<std::int64_t>()[e]; s < 0 || s >= segments)
-        fail("segment", "0 to " + std::to_string(segments - 1), std::to_string(s) + " at row " + std::to_string(e));
-  }
-  /// out[s, ...] = start, then body(out[s], row, inner) for its rows in order. A task walks all rows and takes those of a range of
-  /// segments.
-  template <class F>
-  Tensor reduce(int threads, float start, F&& body) const {
-    Tensor out(DType::f32, with_axis(rows.shape(), 0, segments));
-    const std::int64_t ranges = rows.count() < 65536 ? 1 : 2;
-    base::parallel(threads, ranges, [&](std::int64_t range, int) {
-      const std::int64_t first = segments * range / ranges, last = segments * (range + 1) / ranges;
-      std::fill(out.raw<float>() + first * inner, out.raw<float>() + last * inner, start);
-      const auto* s = ids.raw<std::int64_t>();
-      const float* row = rows.raw<float>();
-      for (std::int64_t e = 0; e < ids.count(); ++e, row += inner)
-        if (s[e] >= first && s[e] < last) body(out.raw<float>() + s[e] * inner, row, inner);
-    });
-    return out;
-  }
-};
-
-}  // namespace
-
-Tensor Ops::segment_sum(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
-  const Tensor out = Segments(x, segment, segments).reduce(context_.threads, 0, [](float* to, const float* row, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; ++i) to[i] += row[i];
-  });
-  return record("segment_sum", out, {&x},
-                [segment](const Pull& p) -> std::vector<Tensor> { return {p.ops.index_select(p.gradient(), 0, segment)}; });
-}
-
-Tensor Ops::segment_mean(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
-  const Tensor total = segment_sum(x, segment, segments);
-  auto extents = std::vector<std::int64_t>(std::size_t(x.rank()), 1);
-  extents[0] = segments;
-  const Tensor counts = segment_sum(full({segment.count()}, 1), segment, segments).reshape(Shape(extents));
-  return div(total, maximum(counts, full({}, 1)));
-}
-
-Tensor Ops::segment_max(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
-  const Tensor out = Segments(x, segment, segments).reduce(context_.threads, -infinity, [](float* to, const float* row, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; ++i) to[i] = (to[i] > row[i]) | (to[i] != to[i]) ? to[i] : row[i];
-  });
-  return record(
-      "segment_max", out, {&x},
-      [x, segment, segments](const Pull& p) -> std::vector<Tensor> {
-        const Tensor best = p.ops.index_select(p.ops.no_gradient(p.output(), "choice of the largest"), 0, segment),
-                     none = p.ops.full({}, 0);
-        const Tensor chosen = p.ops.equal(p.ops.no_gradient(x, "choice of the largest"), best), one = p.ops.full({}, 1);
-        const Tensor ties = p.ops.segment_sum(p.ops.where(chosen, one, none).broadcast(x.shape()), segment, segments);
-        const Tensor share = p.ops.div(p.gradient(), p.ops.maximum(ties, one));
-        return {p.ops.where(chosen, p.ops.index_select(share, 0, segment), none)};
-      },
-      true);
-}
-
-Tensor Ops::segment_softmax(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
-  const Segments by(x, segment, segments);
-  Tensor edges = Tensor::zeros(DType::i64, {2, by.ids.count()});
-  std::copy_n(by.ids.raw<std::int64_t>(), by.ids.count(), edges.raw<std::int64_t>() + by.ids.count());
-  ListTensors scores;
-  scores.bias = x.reshape({x.extent(0), by.inner});
-  ListOptions options;
-  options.score = ListScore::edge;
-  return attend_lists(scores, lists_of_edges(edges, segments), options, want_weights).weights.reshape(x.shape());
 }
 
 }  // namespace v0

@@ -151,13 +151,12 @@ Tensor Ops::average_pool(const Tensor& x, const PoolOptions& options) const {
   return separable(*this, x, window_maps(s, options.count_padding));
 }
 Tensor Ops::adaptive_average_pool(const Tensor& x, const std::vector<std::int64_t>& size) const {
-  const auto maps = adaptive_maps(x, size);
-  const bool whole = std::all_of(maps.begin(), maps.end(), [](const AxisMap& map) { return map.out() == 1; });
-  if (!whole || maps.size() == 1) return separable(*this, x, maps);
-  auto extents = x.shape().vector();
-  std::fill(extents.begin() + 2, extents.end(), 1);
-  const Tensor line = x.reshape({x.extent(0), x.extent(1), product_of(spatial_of(x.shape()))});
-  return separable(*this, line, adaptive_maps(line, {1})).reshape(Shape(extents));
+  need(x, DType::f32, "x");
+  const Triple out = triple(size, spatial_axes(x), 1, 1, "size");
+  if (product_of(out) != 1 || product_of(spatial_of(x.shape())) == 0) return separable(*this, x, adaptive_maps(x, size));
+  std::vector<int> axes;
+  for (int i = 2; i < x.rank(); ++i) axes.push_back(i);
+  return mean(x, axes, true);
 }
 
 Tensor Ops::lse_pool(const Tensor& x, const PoolOptions& options) const {

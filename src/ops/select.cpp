@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ops that lay tensors side by side, or take parts of them whole.
+// Ops that lay tensors side by side, view them by strides, or make them.
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <memory>
 
 #include "heed/ops.h"
-#include "ops/lanes.h"
+#include "ops/rows_at.h"
 
 namespace heed {
 inline namespace v0 {
@@ -14,26 +13,62 @@ using namespace heed::ops;
 
 namespace {
 
-const char* bytes(const Tensor& tensor) { return tensor.raw<const char>(); }
-
 void need_any(const Tensor& tensor, const char* argument) {
   if (!tensor.defined()) fail(argument, "a tensor", "none");
 }
 
-/// out[o, e, :] = x[o, source(e), :] with `extent` e.
-template <class F>
-Tensor pick(int threads, const Tensor& x, int axis, std::int64_t extent, F&& source) {
-  const Tensor from = x.dense();
-  const Lanes cut = lanes(x.shape(), axis);
-  Tensor out(x.dtype(), with_axis(x.shape(), axis, extent));
-  const std::size_t run = std::size_t(cut.inner) * size_of(x.dtype());
-  if (run == 0 || extent == 0) return out;
-  pieces(threads, cut.outer * extent, std::int64_t(65536 / run), [&](std::int64_t begin, std::int64_t end) {
-    char* to = out.raw<char>() + std::size_t(begin) * run;
-    for (std::int64_t row = begin; row < end; ++row, to += run)
-      std::memcpy(to, bytes(from) + std::size_t(row / extent * cut.extent + source(row % extent)) * run, run);
+/// What every row of a joined tensor takes from one source: `size` bytes, the next row's `apart` bytes on; a fill where `from` is null.
+struct Part {
+  const char* from;
+  std::size_t size, apart;
+  float fill;
+};
+
+/// x as rows along which `axis` and what follows are dense, equally far apart; copied where they are not.
+Part part_of(Tensor& x, int axis) {
+  const View& v = x.raw_view();
+  const auto unit = std::int64_t(size_of(v.dtype));
+  bool fits = true;
+  std::int64_t run = 1, apart = 0, rows = 1;
+  for (int i = v.rank() - 1; i >= axis; --i) {
+    fits = fits && (v.extent(i) == 1 || v.stride(i) == run);
+    run *= v.extent(i);
+  }
+  for (int i = axis - 1; i >= 0; --i) {
+    if (v.extent(i) == 1) continue;
+    fits = fits && (rows == 1 || v.stride(i) == apart * rows);
+    if (rows == 1) apart = v.stride(i);
+    rows *= v.extent(i);
+  }
+  if (fits && apart >= 0) return {x.raw<const char>(), std::size_t(run * unit), std::size_t(apart * unit), 0};
+  x = x.with_origin(nullptr).dense();
+  return {x.raw<const char>(), std::size_t(run * unit), std::size_t(run * unit), 0};
+}
+
+/// `rows` rows of all parts, one after the other. Tasks are whole rows, or pieces of long ones.
+void join(int threads, std::int64_t rows, const std::vector<Part>& parts, char* out) {
+  std::size_t wide = 0;
+  for (const Part& part : parts) wide += part.size;
+  if (wide == 0 || rows == 0) return;
+  constexpr std::size_t each = 262144;
+  const auto cuts = std::int64_t((wide + each - 1) / each);
+  pieces(threads, rows * cuts, std::int64_t(131072 / std::min(wide, each)), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t job = begin; job < end; ++job) {
+      const auto row = std::size_t(job / cuts), first = std::size_t(job % cuts) * each, last = std::min(wide, first + each);
+      std::size_t at = 0;
+      for (const Part& part : parts) {
+        const std::size_t low = std::max(first, at), high = std::min(last, at + part.size);
+        if (low < high) {
+          char* to = out + row * wide + low;
+          if (part.from)
+            copy_bytes(to, part.from + row * part.apart + (low - at), high - low);
+          else
+            fill(reinterpret_cast<float*>(to), std::int64_t((high - low) / sizeof(float)), part.fill);
+        }
+        at += part.size;
+      }
+    }
   });
-  return out;
 }
 
 }  // namespace
@@ -51,17 +86,10 @@ Tensor Ops::concat(const std::vector<Tensor>& list, int axis) const {
     total += part.extent(axis);
   }
   Tensor out(first.dtype(), with_axis(first.shape(), axis, total));
-  const Lanes cut = lanes(out.shape(), axis);
-  const std::size_t unit = std::size_t(cut.inner) * size_of(first.dtype());
-  std::size_t at = 0;
-  for (const Tensor& part : list) {
-    const Tensor from = part.dense();
-    const std::size_t run = std::size_t(part.extent(axis)) * unit;
-    if (run != 0)
-      for (std::int64_t o = 0; o < cut.outer; ++o)
-        std::memcpy(out.raw<char>() + std::size_t(o * total) * unit + at, bytes(from) + std::size_t(o) * run, run);
-    at += run;
-  }
+  std::vector<Tensor> kept = list;
+  std::vector<Part> parts;
+  for (Tensor& part : kept) parts.push_back(part_of(part, axis));
+  join(context_.threads, lanes(out.shape(), axis).outer, parts, out.raw<char>());
   std::vector<const Tensor*> inputs;
   std::vector<std::int64_t> sizes;
   for (const Tensor& part : list) inputs.push_back(&part), sizes.push_back(part.extent(axis));
@@ -99,18 +127,6 @@ Tensor Ops::stack(const std::vector<Tensor>& list, int axis) const {
     parts.push_back(part.reshape(Shape(extents)));
   }
   return concat(parts, axis);
-}
-
-Tensor Ops::repeat(const Tensor& x, int axis, std::int64_t times) const {
-  need_any(x, "x");
-  axis = axis_of(axis, x.rank());
-  if (times < 0) fail("times", "0 or more", std::to_string(times));
-  const Tensor out = pick(context_.threads, x, axis, x.extent(axis) * times, [=](std::int64_t e) { return e / times; });
-  return record("repeat", out, {&x}, [s = x.shape(), axis, times](const Pull& p) -> std::vector<Tensor> {
-    auto extents = s.vector();
-    extents.insert(extents.begin() + axis + 1, times);
-    return {p.ops.sum(p.gradient().reshape(Shape(extents)), {axis + 1})};
-  });
 }
 
 namespace {
@@ -169,35 +185,20 @@ Tensor Ops::strided_add(const Tensor& x, const Shape& shape, const std::vector<s
   });
 }
 
-Tensor Ops::index_select(const Tensor& x, int axis, const Tensor& index) const {
-  need_any(x, "x");
-  axis = axis_of(axis, x.rank());
-  const Tensor at = indices(index, x.extent(axis));
-  if (index.rank() != 1) fail("index", "rank 1", index.shape().text());
-  const Tensor out = pick(context_.threads, x, axis, index.count(), [&](std::int64_t e) { return at.raw<std::int64_t>()[e]; });
-  return record("index_select", out, {&x}, [at, axis, extent = x.extent(axis)](const Pull& p) -> std::vector<Tensor> {
-    return {p.ops.index_add(p.gradient(), axis, at, extent)};
-  });
-}
-
 Tensor Ops::pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, float value) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
   if (before < 0 || after < 0) fail("before, after", "0 or more", std::to_string(before) + ", " + std::to_string(after));
-  return concat({full(with_axis(x.shape(), axis, before), value), x, full(with_axis(x.shape(), axis, after), value)}, axis);
-}
-
-Tensor Ops::embedding(const Tensor& table, const Tensor& index) const {
-  need(table, DType::f32, "table");
-  if (table.rank() != 2) fail("table", "[rows, d]", table.shape().text());
-  need(index, DType::i64, "index");
-  auto extents = index.shape().vector();
-  extents.push_back(table.extent(1));
-  return index_select(table, 0, index.reshape(Shape{index.count()})).reshape(Shape(extents));
+  const std::int64_t n = x.extent(axis);
+  Tensor out(DType::f32, with_axis(x.shape(), axis, before + n + after)), kept = x;
+  const Lanes cut = lanes(x.shape(), axis);
+  const auto edge = [&](std::int64_t count) { return Part{nullptr, std::size_t(count * cut.inner) * sizeof(float), 0, value}; };
+  join(context_.threads, cut.outer, {edge(before), part_of(kept, axis), edge(after)}, out.raw<char>());
+  return record("pad", out, {&x}, [axis, before, n](const Pull& p) -> std::vector<Tensor> { return {p.gradient().slice(axis, before, n)}; });
 }
 
 Tensor Ops::one_hot(const Tensor& index, std::int64_t classes) const {
-  const Tensor at = indices(index, classes);
+  const Tensor at = indices(context_, index, classes);
   auto extents = index.shape().vector();
   extents.push_back(classes);
   Tensor out = Tensor::zeros(DType::f32, Shape(extents));
@@ -216,7 +217,7 @@ Tensor Ops::arange(std::int64_t begin, std::int64_t end, std::int64_t step) cons
 
 Tensor Ops::full(const Shape& shape, float value) const {
   Tensor out(DType::f32, shape);
-  std::fill(out.raw<float>(), out.raw<float>() + out.count(), value);
+  fill(out.raw<float>(), out.count(), value);
   return out;
 }
 

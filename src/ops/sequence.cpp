@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "heed/ops.h"
-#include "ops/lanes.h"
+#include "ops/rows_at.h"
 
 namespace heed {
 inline namespace v0 {
@@ -76,7 +76,7 @@ Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor
   if (weights.defined() && mode != "sum") fail("weights", "none but for the mode sum", "a tensor");
   if (weights.defined() && weights.shape() != index.shape()) fail("weights", index.shape().text(), weights.shape().text());
   const std::int64_t n = index.count(), bags = offsets.count(), d = table.extent(1);
-  const Tensor begin = offsets.dense(), places = index.dense();
+  const Tensor begin = offsets.dense();
   const auto first = [&](std::int64_t bag) { return bag == bags ? n : begin.raw<std::int64_t>()[bag]; };
   if (bags == 0 ? n != 0 : first(0) != 0) fail("offsets", "0 first", bags == 0 ? "none" : std::to_string(first(0)));
   Tensor bag_of(DType::i64, {n}), share(DType::f32, {bags, 1});
@@ -87,23 +87,41 @@ Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor
     std::fill_n(bag_of.raw<std::int64_t>() + first(bag), size, bag);
     share.raw<float>()[bag] = size == 0 ? 0.0f : mode == "mean" ? float(1.0 / double(size)) : 1.0f;
   }
+  const Tensor rows = indices(context_, index, table.extent(0)), values = table.with_origin(nullptr).dense();
   if (mode != "max") {
-    Tensor rows = index_select(table, 0, places);
-    if (weights.defined()) rows = mul(rows, weights.reshape({n, 1}));
-    const Tensor sum = index_add(rows, 0, bag_of, bags);
-    return mode == "mean" ? mul(sum, share) : sum;
+    const Tensor factors = weights.defined() ? weights.with_origin(nullptr).dense() : Tensor(), sum(DType::f32, {bags, d});
+    // Tasks are some bags, each summed in order.
+    pieces(context_.threads, bags, 16384 / std::max<std::int64_t>(1, (n / std::max<std::int64_t>(1, bags) + 1) * d),
+           [&](std::int64_t start, std::int64_t end) {
+             fill(sum.raw<float>() + start * d, (end - start) * d, 0);
+             kernel::elements_of(context_.isa).add_at(values.raw<float>(), rows.raw<std::int64_t>() + first(start),
+                                                      factors.defined() ? factors.raw<float>() + first(start) : nullptr,
+                                                      first(end) - first(start), d, d, bag_of.raw<std::int64_t>() + first(start), sum.raw<float>());
+           });
+    const Tensor out = record("embedding_bag", sum, {&table, &weights}, [=, extent = table.extent(0)](const Pull& p) -> std::vector<Tensor> {
+      const Tensor of = p.ops.index_select(p.gradient(), 0, bag_of);
+      return {p.wants(0) ? p.ops.index_add(weights.defined() ? p.ops.mul(of, weights.reshape({n, 1})) : of, 0, rows, extent) : Tensor(),
+              p.wants(1) ? p.ops.sum(p.ops.mul(of, p.ops.index_select(table, 0, rows)), {1}) : Tensor()};
+    });
+    return mode == "mean" ? mul(out, share) : out;
   }
-  for (std::int64_t i = 0; i < n; ++i)
-    if (const auto row = places.raw<std::int64_t>()[i]; row < 0 || row >= table.extent(0))
-      fail("index", "0 to " + std::to_string(table.extent(0) - 1), std::to_string(row));
-  const Tensor values = table.with_origin(nullptr).dense(), chosen = Tensor::zeros(DType::i64, {bags, d});
-  for (std::int64_t bag = 0; bag < bags; ++bag)
-    for (std::int64_t i = first(bag); i < first(bag + 1); ++i) {
-      const std::int64_t row = places.raw<std::int64_t>()[i];
-      auto* best = chosen.raw<std::int64_t>() + bag * d;
-      for (std::int64_t c = 0; c < d; ++c)
-        if (i == first(bag) || values.raw<float>()[row * d + c] > values.raw<float>()[best[c] * d + c]) best[c] = row;
-    }
+  const Tensor chosen = Tensor::zeros(DType::i64, {bags, d});
+  pieces(context_.threads, bags, 16384 / std::max<std::int64_t>(1, (n / std::max<std::int64_t>(1, bags) + 1) * d),
+         [&](std::int64_t start, std::int64_t end) {
+           std::vector<float> top(static_cast<std::size_t>(d));
+           for (std::int64_t bag = start; bag < end; ++bag) {
+             auto* best = chosen.raw<std::int64_t>() + bag * d;
+             for (std::int64_t i = first(bag); i < first(bag + 1); ++i) {
+               const std::int64_t row = rows.raw<std::int64_t>()[i];
+               const float* x = values.raw<float>() + row * d;
+               for (std::int64_t c = 0; c < d; ++c) {
+                 const bool more = (i == first(bag)) | (x[c] > top[std::size_t(c)]);
+                 best[c] = more ? row : best[c];
+                 top[std::size_t(c)] = more ? x[c] : top[std::size_t(c)];
+               }
+             }
+           }
+         });
   return mul(gather(table, 0, chosen), share);
 }
 

@@ -21,22 +21,18 @@ Tensor Ops::extend(const Tensor& x, int axis, std::int64_t before, std::int64_t 
                                                                             : 0;
   if (before < 0 || after < 0 || before > most || after > most)
     fail("before, after", "0 to " + std::to_string(std::max<std::int64_t>(most, 0)), std::to_string(before) + ", " + std::to_string(after));
-  // The elements from `from` on, seen from inside the axis.
-  const auto beyond = [&](std::int64_t from, std::int64_t count) {
-    const Tensor index(DType::i64, {count});
-    for (std::int64_t i = 0; i < count; ++i) {
-      std::int64_t at = from + i;
-      if (mode == PadMode::circular)
-        at = (at + n) % n;
-      else if (mode == PadMode::replicate)
-        at = std::min(std::max<std::int64_t>(at, 0), n - 1);
-      else
-        at = at < 0 ? -at : 2 * (n - 1) - at;
-      index.raw<std::int64_t>()[i] = at;
-    }
-    return index_select(x, axis, index);
-  };
-  return concat({beyond(-before, before), x, beyond(n, after)}, axis);
+  const Tensor index(DType::i64, {before + n + after});
+  for (std::int64_t i = 0; i < index.count(); ++i) {
+    std::int64_t at = i - before;
+    if (mode == PadMode::circular)
+      at = at < 0 ? at + n : at >= n ? at - n : at;
+    else if (mode == PadMode::replicate)
+      at = std::min(std::max<std::int64_t>(at, 0), n - 1);
+    else
+      at = at < 0 ? -at : at >= n ? 2 * (n - 1) - at : at;
+    index.raw<std::int64_t>()[i] = at;
+  }
+  return index_select(x, axis, index);
 }
 
 namespace {
