@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fourier and cosine transforms of any length in O(n log n): powers of two by halves (Cooley and Tukey, 1965), other lengths as a
-// convolution with a chirp (Bluestein, 1970). Sums are in f64.
+// Fourier and cosine transforms of any length in O(n log n), 16 lanes abreast: real ones as half as many complex numbers.
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "heed/ops.h"
+#include "kernel/elementwise.h"
+#include "kernel/product.h"
+#include "kernel/table.h"
+#include "ops/fourier.h"
 #include "ops/lanes.h"
 
 namespace heed {
@@ -14,113 +18,152 @@ using namespace heed::ops;
 namespace {
 
 constexpr double pi = 3.14159265358979323846;
+constexpr std::int64_t lanes16 = kernel::fourier_lanes, number = 2 * lanes16;
 
-struct Number {
-  double re, im;
-  Number operator*(Number b) const { return {re * b.re - im * b.im, re * b.im + im * b.re}; }
-  Number operator+(Number b) const { return {re + b.re, im + b.im}; }
-  Number operator-(Number b) const { return {re - b.re, im - b.im}; }
-  Number conjugate() const { return {re, -im}; }
+/// Where 16 lanes lie: word c of element e of lane l at l * lane + e * step + c, c < parts.
+struct Side {
+  std::int64_t lane, step;
+  int parts;
 };
 
-Number turn(double angle) { return {std::cos(angle), std::sin(angle)}; }
-
-/// The transform of a power of two, in place.
-class Halves {
- public:
-  explicit Halves(std::size_t n) : turns_(n / 2), place_(n) {
-    for (std::size_t k = 0; k < n / 2; ++k) turns_[k] = turn(-2 * pi * double(k) / double(n));
-    for (std::size_t i = 1; i < n; ++i) place_[i] = place_[i / 2] / 2 + (i % 2 ? n / 2 : 0);
+/// to[e][c][l] from `count` lanes; the others are 0.
+void load(const kernel::Table& loops, const float* from, const Side& side, std::int64_t count, std::int64_t n, float* to) {
+  const std::int64_t words = n * side.parts;
+  if (count < lanes16) std::memset(to, 0, std::size_t(words * lanes16) * sizeof(float));
+  if (side.step == side.parts && count == lanes16) return loops.transpose(from, side.lane, words, to);
+  if (side.lane == 1) {
+    for (std::int64_t e = 0; e < n; ++e) std::memcpy(to + e * lanes16, from + e * side.step, std::size_t(count) * sizeof(float));
+    return;
   }
-  void run(std::vector<Number>& x) const {
-    const std::size_t n = place_.size();
-    for (std::size_t i = 0; i < n; ++i)
-      if (i < place_[i]) std::swap(x[i], x[place_[i]]);
-    for (std::size_t half = 1; half < n; half *= 2)
-      for (std::size_t begin = 0; begin < n; begin += 2 * half)
-        for (std::size_t k = 0; k < half; ++k) {
-          Number &a = x[begin + k], &b = x[begin + k + half];
-          const Number t = b * turns_[k * (n / (2 * half))];
-          b = a - t;
-          a = a + t;
-        }
+  for (std::int64_t e = 0; e < n; ++e)
+    for (std::int64_t l = 0; l < count; ++l)
+      for (int c = 0; c < side.parts; ++c) to[(e * side.parts + c) * lanes16 + l] = from[l * side.lane + e * side.step + c];
+}
+/// The reverse.
+void store(const kernel::Table& loops, const float* from, const Side& side, std::int64_t count, std::int64_t n, float* to) {
+  const std::int64_t words = n * side.parts;
+  if (side.step == side.parts) {
+    std::int64_t w = 0;
+    for (; w + lanes16 <= words; w += lanes16) loops.turn(from + w * lanes16, lanes16, count, to + w, side.lane);
+    for (; w < words; ++w)
+      for (std::int64_t l = 0; l < count; ++l) to[l * side.lane + w] = from[w * lanes16 + l];
+    return;
   }
-
- private:
-  std::vector<Number> turns_;
-  std::vector<std::size_t> place_;
-};
-
-std::size_t power_of_two(std::size_t least) {
-  std::size_t n = 1;
-  while (n < least) n *= 2;
-  return n;
+  if (side.lane == 1) {
+    for (std::int64_t e = 0; e < n; ++e) std::memcpy(to + e * side.step, from + e * lanes16, std::size_t(count) * sizeof(float));
+    return;
+  }
+  for (std::int64_t e = 0; e < n; ++e)
+    for (std::int64_t l = 0; l < count; ++l)
+      for (int c = 0; c < side.parts; ++c) to[l * side.lane + e * side.step + c] = from[(e * side.parts + c) * lanes16 + l];
 }
 
-/// The transform of any n: k t = (k^2 + t^2 - (k - t)^2) / 2 makes it a convolution with the chirp exp(i pi t^2 / n).
-class Transform {
- public:
-  explicit Transform(std::size_t n) : n_(n), halves_(power_of_two(n) == n ? n : power_of_two(2 * n - 1)) {
-    if (power_of_two(n) == n) return;
-    const std::size_t m = power_of_two(2 * n - 1);
-    chirp_.resize(n);
-    filter_.assign(m, {0, 0});
-    for (std::size_t t = 0; t < n; ++t) {
-      chirp_[t] = turn(-pi * double(t * t % (2 * n)) / double(n));
-      filter_[t] = chirp_[t].conjugate();
-      if (t != 0) filter_[m - t] = filter_[t];
+/// change(a, b) of 16 lanes at a time, a being loaded, b spare; it gives the place of the result. [outer, in, inner, parts] -> [outer, out,
+/// inner, parts]; a and b have `room` numbers.
+template <class F>
+void each_lanes(const Context& context, const float* x, float* y, std::int64_t outer, std::int64_t inner, std::int64_t in, int in_parts,
+                std::int64_t out, int out_parts, std::int64_t room, F&& change) {
+  const auto& loops = kernel::table_of(context.isa);
+  const bool rows = inner == 1;
+  const std::int64_t all = rows ? outer : inner, blocks = (all + lanes16 - 1) / lanes16, jobs = rows ? blocks : outer * blocks;
+  const Side from = rows ? Side{in * in_parts, in_parts, in_parts} : Side{in_parts, inner * in_parts, in_parts};
+  const Side to = rows ? Side{out * out_parts, out_parts, out_parts} : Side{out_parts, inner * out_parts, out_parts};
+  pieces(context.threads, jobs, 2048 / std::max<std::int64_t>(1, in * lanes16), [&](std::int64_t begin, std::int64_t end) {
+    float* a = product::scratch(2 * room * number);
+    for (std::int64_t job = begin; job < end; ++job) {
+      const std::int64_t first = job % blocks * lanes16, count = std::min(lanes16, all - first), o = rows ? 0 : job / blocks;
+      load(loops, x + o * in * inner * in_parts + first * from.lane, from, count, in, a);
+      store(loops, change(a, a + room * number), to, count, out, y + o * out * inner * out_parts + first * to.lane);
     }
-    halves_.run(filter_);
-  }
+  });
+}
 
-  /// x[0, n) in place; x has room() numbers.
-  std::size_t room() const { return chirp_.empty() ? n_ : filter_.size(); }
-  void run(std::vector<Number>& x) const {
-    if (chirp_.empty()) return halves_.run(x);
-    const std::size_t m = filter_.size();
-    for (std::size_t t = 0; t < m; ++t) x[t] = t < n_ ? x[t] * chirp_[t] : Number{0, 0};
-    halves_.run(x);
-    for (std::size_t t = 0; t < m; ++t) x[t] = (x[t] * filter_[t]).conjugate();
-    halves_.run(x);
-    for (std::size_t t = 0; t < n_; ++t) x[t] = x[t].conjugate() * chirp_[t] * Number{1 / double(m), 0};
+void scaled(const Context& context, float* x, std::int64_t numbers, double factor) {
+  const auto by = float(factor);
+  kernel::elements_of(context.isa).mul(x, 1, &by, 0, numbers * number, x);
+}
+
+/// 16 transforms of n real numbers, rows of 16, to n/2 + 1 numbers, and back.
+class Real {
+ public:
+  Real(const Context& context, std::int64_t n, bool inverse)
+      : context_(context), loops_(kernel::fourier_of(context.isa)), n_(n), plan_(Transform::of(n % 2 ? n : n / 2, inverse)) {}
+  std::int64_t room() const { return std::max(plan_->room(), n_ / 2 + 1); }
+
+  float* forward(float* a, float* b) const {
+    if (n_ % 2 == 0) {
+      float* z = plan_->run(loops_, a, b);
+      float* x = z == a ? b : a;
+      loops_.part(z, n_ / 2, plan_->halves().data(), x);
+      return x;
+    }
+    for (std::int64_t t = 0; t < n_; ++t) {
+      std::memcpy(b + t * number, a + t * lanes16, lanes16 * sizeof(float));
+      std::memset(b + t * number + lanes16, 0, lanes16 * sizeof(float));
+    }
+    return plan_->run(loops_, b, a);
+  }
+  float* backward(float* a, float* b) const {
+    if (n_ % 2 == 0) {
+      // The plan is the inverse one; join() takes the turns of the transform itself.
+      loops_.join(a, n_ / 2, Transform::of(n_ / 2, false)->halves().data(), b);
+      float* z = plan_->run(loops_, b, a);
+      scaled(context_, z, n_ / 2, 2 / double(n_));
+      return z;
+    }
+    for (std::int64_t k = 1; k <= n_ / 2; ++k) {
+      std::memcpy(a + (n_ - k) * number, a + k * number, lanes16 * sizeof(float));
+      for (std::int64_t l = lanes16; l < number; ++l) a[(n_ - k) * number + l] = -a[k * number + l];
+    }
+    std::memset(a + lanes16, 0, lanes16 * sizeof(float));
+    float* z = plan_->run(loops_, a, b);
+    scaled(context_, z, n_, 1 / double(n_));
+    for (std::int64_t t = 0; t < n_; ++t) std::memmove(z + t * lanes16, z + t * number, lanes16 * sizeof(float));
+    return z;
   }
 
  private:
-  std::size_t n_;
-  Halves halves_;
-  std::vector<Number> chirp_, filter_;
+  const Context& context_;
+  const kernel::FourierTable& loops_;
+  std::int64_t n_;
+  std::shared_ptr<const Transform> plan_;
 };
 
-}  // namespace
-
-Tensor Ops::fft(const Tensor& x, int axis, bool inverse) const {
+/// x[..., 2] and another axis.
+int complex_axis(const Tensor& x, int axis) {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
   if (x.extent(-1) != 2 || axis == x.rank() - 1)
     fail("x", "[..., 2] and another axis", x.shape().text() + ", axis " + std::to_string(axis));
-  const Tensor from = x.dense();
+  return axis;
+}
+
+/// `inside`, with 1 at both ends of n/2 + 1 places where their element stands for itself alone, and extents 1 around the axis and the pair.
+Tensor weights(std::int64_t n, int axis, int rank, float inside) {
+  std::vector<std::int64_t> extents(std::size_t(rank), 1);
+  extents[std::size_t(axis)] = n / 2 + 1;
+  const Tensor out(DType::f32, Shape(extents));
+  std::fill_n(out.raw<float>(), out.count(), inside);
+  out.raw<float>()[0] = 1;
+  if (n % 2 == 0) out.raw<float>()[n / 2] = 1;
+  return out;
+}
+
+}  // namespace
+
+Tensor Ops::fft(const Tensor& x, int axis, bool inverse) const {
+  axis = complex_axis(x, axis);
+  const Tensor from = x.with_origin(nullptr).dense();
   Tensor out(DType::f32, x.shape());
   const std::int64_t n = x.extent(axis);
   if (out.count() != 0) {
     const Lanes cut = lanes(x.shape(), axis);
-    const Transform transform{std::size_t(n)};
-    const std::int64_t inner = cut.inner / 2;
-    const double sign = inverse ? -1 : 1, factor = inverse ? 1 / double(n) : 1;
-    pieces(context_.threads, cut.outer * inner, 4096 / n, [&](std::int64_t begin, std::int64_t end) {
-      std::vector<Number> work(transform.room());
-      for (std::int64_t lane = begin; lane < end; ++lane) {
-        const std::int64_t first = lane / inner * n * cut.inner + lane % inner * 2;
-        for (std::int64_t t = 0; t < n; ++t) {
-          const float* at = from.raw<float>() + first + t * cut.inner;
-          work[std::size_t(t)] = {at[0], sign * at[1]};
-        }
-        transform.run(work);
-        for (std::int64_t k = 0; k < n; ++k) {
-          float* to = out.raw<float>() + first + k * cut.inner;
-          to[0] = float(work[std::size_t(k)].re * factor);
-          to[1] = float(work[std::size_t(k)].im * sign * factor);
-        }
-      }
+    const auto plan = Transform::of(n, inverse);
+    const auto& loops = kernel::fourier_of(context_.isa);
+    each_lanes(context_, from.raw<float>(), out.raw<float>(), cut.outer, cut.inner / 2, n, 2, n, 2, plan->room(), [&](float* a, float* b) {
+      float* y = plan->run(loops, a, b);
+      if (inverse) scaled(context_, y, n, 1 / double(n));
+      return y;
     });
   }
   return record("fft", out, {&x}, [axis, inverse, n](const Pull& p) -> std::vector<Tensor> {
@@ -131,29 +174,40 @@ Tensor Ops::fft(const Tensor& x, int axis, bool inverse) const {
 Tensor Ops::rfft(const Tensor& x, int axis) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
+  const std::int64_t n = x.extent(axis);
   auto extents = x.shape().vector();
-  extents.push_back(1);
-  const Tensor real = x.reshape(Shape(extents));
-  return fft(pad(real, -1, 0, 1), axis).slice(axis, 0, x.extent(axis) / 2 + 1);
+  extents[std::size_t(axis)] = n == 0 ? 0 : n / 2 + 1;
+  extents.push_back(2);
+  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, Shape(extents));
+  if (x.count() != 0) {
+    const Lanes cut = lanes(x.shape(), axis);
+    const Real plan(context_, n, false);
+    each_lanes(context_, from.raw<float>(), out.raw<float>(), cut.outer, cut.inner, n, 1, n / 2 + 1, 2, plan.room(),
+               [&](float* a, float* b) { return plan.forward(a, b); });
+  }
+  return record("rfft", out, {&x}, [axis, n](const Pull& p) -> std::vector<Tensor> {
+    const Tensor g = p.ops.mul(p.gradient(), weights(n, axis, p.gradient().rank(), 0.5f));
+    return {p.ops.scale(p.ops.irfft(g, axis, n), float(n))};
+  });
 }
 
 Tensor Ops::irfft(const Tensor& x, int axis, std::int64_t n) const {
-  need(x, DType::f32, "x");
-  axis = axis_of(axis, x.rank());
-  if (x.extent(-1) != 2 || axis == x.rank() - 1)
-    fail("x", "[..., 2] and another axis", x.shape().text() + ", axis " + std::to_string(axis));
+  axis = complex_axis(x, axis);
   if (n < 1 || x.extent(axis) != n / 2 + 1) fail("n", "1 or more with n/2 + 1 = " + std::to_string(x.extent(axis)), std::to_string(n));
-  // Re sum_k y_k exp(2 pi i k t / n) is what the conjugates of the missing half give, so the ones that stand for two count twice.
-  const Tensor twice = full({n / 2 + 1}, 2);
-  twice.raw<float>()[0] = 1;
-  if (n % 2 == 0) twice.raw<float>()[n / 2] = 1;
-  std::vector<std::int64_t> extents(std::size_t(x.rank()), 1);
-  extents[std::size_t(axis)] = n / 2 + 1;
-  const Tensor half = mul(x, twice.reshape(Shape(extents)));
-  const Tensor whole = fft(pad(half, axis, 0, n - n / 2 - 1), axis, true).slice(-1 + x.rank(), 0, 1);
-  auto shape = whole.shape().vector();
-  shape.pop_back();
-  return whole.reshape(Shape(shape));
+  auto extents = x.shape().vector();
+  extents[std::size_t(axis)] = n;
+  extents.pop_back();
+  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, Shape(extents));
+  if (out.count() != 0) {
+    const Lanes cut = lanes(out.shape(), axis);
+    const Real plan(context_, n, true);
+    each_lanes(context_, from.raw<float>(), out.raw<float>(), cut.outer, cut.inner, n / 2 + 1, 2, n, 1, plan.room(),
+               [&](float* a, float* b) { return plan.backward(a, b); });
+  }
+  return record("irfft", out, {&x}, [axis, n](const Pull& p) -> std::vector<Tensor> {
+    const Tensor g = p.ops.rfft(p.gradient(), axis);
+    return {p.ops.scale(p.ops.mul(g, weights(n, axis, g.rank(), 2)), float(1 / double(n)))};
+  });
 }
 
 Tensor Ops::complex_mul(const Tensor& a, const Tensor& b, bool conjugate_a) const {
@@ -170,57 +224,90 @@ Tensor Ops::complex_mul(const Tensor& a, const Tensor& b, bool conjugate_a) cons
 
 namespace {
 
-/// exp(sign i pi k / 2n) factor(k) for k < n, with extents 1 around `axis` and the pair.
-template <class F>
-Tensor quarter_turns(std::int64_t n, int axis, int rank, double sign, F&& factor) {
-  std::vector<std::int64_t> extents(std::size_t(rank) + 1, 1);
-  extents[std::size_t(axis)] = n;
-  extents.back() = 2;
-  Tensor out(DType::f32, Shape(extents));
-  for (std::int64_t k = 0; k < n; ++k) {
-    const double angle = sign * pi * double(k) / double(2 * n), size = factor(k);
-    out.raw<float>()[2 * k] = float(size * std::cos(angle));
-    out.raw<float>()[2 * k + 1] = float(size * std::sin(angle));
-  }
-  return out;
-}
-
 /// What makes the type II orthonormal.
 double unit(std::int64_t k, std::int64_t n) { return std::sqrt((k == 0 ? 1.0 : 2.0) / double(n)) / 2; }
 
+/// unit(k) to a power, with extents 1 around the axis.
+Tensor units(std::int64_t n, int axis, int rank, bool inverse) {
+  std::vector<std::int64_t> extents(std::size_t(rank), 1);
+  extents[std::size_t(axis)] = n;
+  const Tensor out(DType::f32, Shape(extents));
+  for (std::int64_t k = 0; k < n; ++k) out.raw<float>()[k] = float(inverse ? 1 / unit(k, n) : unit(k, n));
+  return out;
+}
+
+/// size(k) exp(i pi k / 2n).
+template <class F>
+std::vector<float> quarter_turns(std::int64_t n, F&& size) {
+  std::vector<float> pairs;
+  for (std::int64_t k = 0; k < n; ++k) {
+    const double angle = pi * double(k) / double(2 * n);
+    pairs.push_back(float(size(k) * std::cos(angle))), pairs.push_back(float(size(k) * std::sin(angle)));
+  }
+  return pairs;
+}
+
+/// The place of x_t in v = x_0, x_2, ..., x_3, x_1.
+std::int64_t place_of(std::int64_t t, std::int64_t n) { return t % 2 ? n - 1 - t / 2 : t / 2; }
+
 }  // namespace
 
-// Makhoul (1980): with v = x_0, x_2, ..., x_3, x_1 the transform is 2 Re(exp(-i pi k / 2n) fft(v)_k).
+// Makhoul (1980): the transform is 2 Re(exp(-i pi k / 2n) V_k), V being that of v, whose upper half are conjugates.
 Tensor Ops::dct(const Tensor& x, int axis, bool orthonormal) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
   const std::int64_t n = x.extent(axis);
-  if (n == 0) return x;
-  auto extents = x.shape().vector();
-  extents.push_back(1);
-  const Tensor order = concat({arange(0, n, 2), arange(n - 1 - n % 2, 0, -2)}, 0);
-  const Tensor v = pad(index_select(x, axis, order).reshape(Shape(extents)), -1, 0, 1);
-  const Tensor turns = quarter_turns(n, axis, x.rank(), 1, [&](std::int64_t k) { return 2 * (orthonormal ? unit(k, n) : 1); });
-  return sum(mul(fft(v, axis), turns), {-1});  // Re(conj(t) z) = t.re z.re + t.im z.im
+  if (x.count() == 0) return x;
+  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, x.shape());
+  const Lanes cut = lanes(x.shape(), axis);
+  const Real plan(context_, n, false);
+  const auto turns = quarter_turns(n, [&](std::int64_t k) { return 2 * (orthonormal ? unit(k, n) : 1); });
+  each_lanes(context_, from.raw<float>(), out.raw<float>(), cut.outer, cut.inner, n, 1, n, 1, plan.room(), [&](float* a, float* b) {
+    for (std::int64_t t = 0; t < n; ++t) std::memcpy(b + place_of(t, n) * lanes16, a + t * lanes16, lanes16 * sizeof(float));
+    const float* v = plan.forward(b, a);
+    float* y = v == a ? b : a;
+    for (std::int64_t k = 0; k < n; ++k) {
+      const float* at = v + std::min(k, n - k) * number;
+      const float re = turns[std::size_t(2 * k)], im = k <= n / 2 ? turns[std::size_t(2 * k + 1)] : -turns[std::size_t(2 * k + 1)];
+      for (int l = 0; l < lanes16; ++l) y[k * lanes16 + l] = at[l] * re + at[lanes16 + l] * im;
+    }
+    return y;
+  });
+  return record("dct", out, {&x}, [axis, n, orthonormal](const Pull& p) -> std::vector<Tensor> {
+    const Tensor& g = p.gradient();
+    return {p.ops.idct(orthonormal ? g : p.ops.mul(g, units(n, axis, g.rank(), true)), axis)};
+  });
 }
 
+// V_k = exp(i pi k / 2n) (h_k - i h_{n-k}), h being x without its scale, h_n = 0.
 Tensor Ops::idct(const Tensor& x, int axis, bool orthonormal) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
   const std::int64_t n = x.extent(axis);
-  if (n == 0) return x;
-  std::vector<std::int64_t> scales(std::size_t(x.rank()), 1);
-  scales[std::size_t(axis)] = n;
-  Tensor factor(DType::f32, Shape(scales));
-  for (std::int64_t k = 0; k < n; ++k) factor.raw<float>()[k] = float(1 / (orthonormal ? 2 * unit(k, n) : 2));
-  const Tensor half = mul(x, factor);  // fft(v)_k = exp(i pi k / 2n) (half_k - i half_{n-k}), half_n = 0
-  const Tensor other = pad(flip(half.slice(axis, 1, n - 1), {axis}), axis, 1, 0);
-  const Tensor pairs = stack({half, neg(other)}, -1);
-  const Tensor v =
-      fft(complex_mul(quarter_turns(n, axis, x.rank(), 1, [](std::int64_t) { return 1.0; }), pairs), axis, true).slice(x.rank(), 0, 1);
-  Tensor place(DType::i64, {n});
-  for (std::int64_t t = 0; t < n; ++t) place.raw<std::int64_t>()[t] = t % 2 ? n - 1 - t / 2 : t / 2;
-  return index_select(v.reshape(x.shape()), axis, place);
+  if (x.count() == 0) return x;
+  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, x.shape());
+  const Lanes cut = lanes(x.shape(), axis);
+  const Real plan(context_, n, true);
+  const auto turns = quarter_turns(n, [](std::int64_t) { return 1.0; });
+  const auto factor = [&](std::int64_t k) { return float(1 / (orthonormal ? 2 * unit(k, n) : 2)); };
+  each_lanes(context_, from.raw<float>(), out.raw<float>(), cut.outer, cut.inner, n, 1, n, 1, plan.room(), [&](float* a, float* b) {
+    for (std::int64_t k = 0; k <= n / 2; ++k) {
+      const float re = turns[std::size_t(2 * k)], im = turns[std::size_t(2 * k + 1)], p = factor(k), q = k == 0 ? 0 : -factor(n - k);
+      const float *x_k = a + k * lanes16, *other = a + (k == 0 ? 0 : n - k) * lanes16;
+      for (int l = 0; l < lanes16; ++l) {
+        const float r = p * x_k[l], i = q * other[l];
+        b[k * number + l] = r * re - i * im, b[k * number + lanes16 + l] = r * im + i * re;
+      }
+    }
+    const float* v = plan.backward(b, a);
+    float* y = v == a ? b : a;
+    for (std::int64_t t = 0; t < n; ++t) std::memcpy(y + t * lanes16, v + place_of(t, n) * lanes16, lanes16 * sizeof(float));
+    return y;
+  });
+  return record("idct", out, {&x}, [axis, n, orthonormal](const Pull& p) -> std::vector<Tensor> {
+    const Tensor g = p.ops.dct(p.gradient(), axis);
+    return {orthonormal ? g : p.ops.mul(g, units(n, axis, g.rank(), false))};
+  });
 }
 
 }  // namespace v0
