@@ -251,7 +251,7 @@ class Ops {
   /// bool [rows, columns]: column <= row + diagonal.
   Tensor triangle(std::int64_t rows, std::int64_t columns, std::int64_t diagonal = 0) const;
 
-  // Spectra (src/ops/spectrum.cpp); complex numbers are a last axis of 2, sums are in f64.
+  // Spectra (src/ops/spectrum.cpp); complex numbers are a last axis of 2.
   /// x[..., 2] along another axis: sum_t x_t exp(-2 pi i k t / n); the inverse exp(+...) / n.
   Tensor fft(const Tensor& x, int axis, bool inverse = false) const;
   Tensor rfft(const Tensor& x, int axis) const;                   ///< of real numbers: the n/2 + 1 first, a new last axis of 2

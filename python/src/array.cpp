@@ -109,7 +109,8 @@ bool is_torch(nb::handle object) {
 Array take_torch(nb::handle object, const std::string& name) {
   Array array;
   array.kind = Kind::torch;
-  array.requires_grad = PyObject_IsTrue(nb::object(object.attr("requires_grad")).ptr()) == 1;
+  static PyObject* const requires_grad = PyUnicode_InternFromString("requires_grad");
+  array.requires_grad = nb::steal(PyObject_GetAttr(object.ptr(), requires_grad)).ptr() == Py_True;
   if (torch.api && torch.api->array_from_object) {
     dlpack::Array borrowed;
     // A negative view (the imaginary part of a conjugate) shows other numbers than its memory holds.

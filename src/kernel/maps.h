@@ -11,6 +11,9 @@ struct MapTable {
   /// For each row, rows of x `apart` and rows of out `out_apart` floats apart: out[i] = start + sum over t of weight[t] x[offset[t] + i].
   void (*taps)(const float* x, std::int64_t apart, std::int64_t rows, const std::int64_t* offset, const float* weight, std::int64_t count,
                float start, float* out, std::int64_t out_apart, std::int64_t n);
+  /// One map with a kernel [high, wide]: out[r][i] = start + sum of weight[h, w] x[(step r + h) pitch + offset[w] + i].
+  void (*slide)(const float* x, std::int64_t pitch, std::int64_t step, const std::int64_t* offset, const float* weight, int high, int wide,
+                float start, float* out, std::int64_t out_apart, std::int64_t rows, std::int64_t n);
   /// out[16 t + i] = x[offset[t] + i], n <= 16.
   void (*columns)(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n);
   /// out[i] = x[step i].

@@ -63,6 +63,91 @@ void taps(const float* x, std::int64_t apart, std::int64_t rows, const std::int6
     column(Count<8>(), Count<1>(), rest);
 }
 
+/// What slide() is given.
+struct Slide {
+  std::int64_t pitch, step;
+  const std::int64_t* offset;
+  const float* weight;
+  int high, wide;
+};
+constexpr int abreast = 4;  // rows of outputs that share what is loaded
+
+/// Row y of x, by N vectors, the last of `rest` lanes, into the rows [first, last) of outputs that it reaches.
+template <int first, int last, int N>
+inline __attribute__((always_inline)) void slide_row(const Slide& s, const float* x, int y, int rest, V (*sum)[N]) {
+  for (int w = 0; w < s.wide; ++w) {
+    const float* from = x + s.offset[w];
+    V v[N];
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) v[i] = i + 1 < N || rest == width ? load(from + i * width) : load_part(from + i * width, rest);
+#pragma GCC unroll 4
+    for (int r = first; r < last; ++r) {
+      const V by = set1(s.weight[(y - r * s.step) * s.wide + w]);
+#pragma GCC unroll 4
+      for (int i = 0; i < N; ++i) sum[r][i] = fma(by, v[i], sum[r][i]);
+    }
+  }
+}
+
+/// `abreast` rows by N vectors. Not inlined: the sums must stay in registers.
+template <int N>
+__attribute__((noinline)) void slide_block(const Slide& s, const float* x, float start, float* out, std::int64_t out_apart, int rest) {
+  V sum[abreast][N];
+#pragma GCC unroll 4
+  for (int r = 0; r < abreast; ++r)
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) sum[r][i] = set1(start);
+  const int rows = int(abreast - 1) * int(s.step) + s.high;
+  for (int y = 0; y < rows; ++y, x += s.pitch) {
+    // Rows r with 0 <= y - step r < high.
+    const int low = y < s.high ? 0 : (y - s.high) / int(s.step) + 1, reach = y / int(s.step) + 1, high = reach < abreast ? reach : abreast;
+    switch (low * 8 + high) {
+#define HEED_ROWS(a, b)                         \
+  case a * 8 + b:                               \
+    slide_row<a, b, N>(s, x, y, rest, sum);     \
+    break;
+      HEED_ROWS(0, 1) HEED_ROWS(0, 2) HEED_ROWS(0, 3) HEED_ROWS(0, 4) HEED_ROWS(1, 2) HEED_ROWS(1, 3) HEED_ROWS(1, 4) HEED_ROWS(2, 3)
+      HEED_ROWS(2, 4) HEED_ROWS(3, 4)
+#undef HEED_ROWS
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < abreast; ++r)
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) {
+      float* to = out + r * out_apart + i * width;
+      if (i + 1 < N || rest == width)
+        store(to, sum[r][i]);
+      else
+        store_part(to, sum[r][i], rest);
+    }
+}
+
+void slide(const float* x, std::int64_t pitch, std::int64_t step, const std::int64_t* offset, const float* weight, int high, int wide,
+           float start, float* out, std::int64_t out_apart, std::int64_t rows, std::int64_t n) {
+  const Slide s{pitch, step, offset, weight, high, wide};
+  constexpr int most = width == 16 ? 4 : 2;
+  std::int64_t r = 0;
+  for (; r + abreast <= rows; r += abreast) {
+    const float* from = x + r * step * pitch;
+    float* to = out + r * out_apart;
+    std::int64_t i = 0;
+    for (; i + most * width < n; i += most * width) slide_block<most>(s, from + i, start, to + i, out_apart, width);
+    const int left = int((n - i + width - 1) / width), rest = int(n - i) - (left - 1) * width;
+    if (left == 1) slide_block<1>(s, from + i, start, to + i, out_apart, rest);
+    if (left == 2) slide_block<2>(s, from + i, start, to + i, out_apart, rest);
+    if constexpr (most == 4) {
+      if (left == 3) slide_block<3>(s, from + i, start, to + i, out_apart, rest);
+      if (left == 4) slide_block<4>(s, from + i, start, to + i, out_apart, rest);
+    }
+  }
+  if (r == rows) return;
+  std::int64_t all[1024];  // the last rows by their taps
+  for (int h = 0; h < high; ++h)
+    for (int w = 0; w < wide; ++w) all[h * wide + w] = h * pitch + offset[w];
+  taps(x + r * step * pitch, step * pitch, rows - r, all, weight, std::int64_t(high) * wide, start, out + r * out_apart, out_apart, n);
+}
+
 void columns(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n) {
   if (n == 16) {
     for (std::int64_t t = 0; t < count; ++t)
@@ -180,4 +265,4 @@ double squares(const float* x, float mean, std::int64_t n) {
       });
 }
 
-constexpr MapTable make_table() { return {taps, columns, skip, largest, dots, pick, add, affine, sum, squares}; }
+constexpr MapTable make_table() { return {taps, slide, columns, skip, largest, dots, pick, add, affine, sum, squares}; }

@@ -118,10 +118,15 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
         maps = ready;
       }
       for (std::int64_t o = task % c.groups * O; o < (task % c.groups + 1) * O; ++o)
-        for (std::int64_t d = 0; d < c.s.out[0]; ++d)
-          loops.taps(maps + c.planes.row(d * high + row), high > 1 ? c.planes.row(1) : 0, rows, offsets.data(), weight.raw<float>() + o * K,
-                     K, start.raw<float>()[o],
-                     out.raw<float>() + (((task / c.groups * c.outputs + o) * c.s.out[0] + d) * high + row) * wide, wide, wide);
+        for (std::int64_t d = 0; d < c.s.out[0]; ++d) {
+          float* to = out.raw<float>() + (((task / c.groups * c.outputs + o) * c.s.out[0] + d) * high + row) * wide;
+          const float *from = maps + c.planes.row(d * high + row), *factors = weight.raw<float>() + o * K;
+          if (I == 1 && c.s.kernel[0] == 1 && c.s.kernel[1] > 1 && c.s.dilation[1] == 1 && K <= 1024)
+            loops.slide(from, c.planes.pitch(), c.s.stride[1], offsets.data(), factors, int(c.s.kernel[1]), int(c.s.kernel[2]),
+                        start.raw<float>()[o], to, wide, rows, wide);
+          else
+            loops.taps(from, high > 1 ? c.planes.row(1) : 0, rows, offsets.data(), factors, K, start.raw<float>()[o], to, wide, wide);
+        }
     });
   } else {
     const Tensor ready = c.ready(ops.context(), x);

@@ -69,6 +69,7 @@ class Planes {
 
   std::int64_t size() const { return size_; }  ///< floats of a map
   bool plain() const { return plain_; }        ///< a map is ready as it is
+  std::int64_t pitch() const { return pitch_; }  ///< floats of a row of a map made ready
   const std::vector<std::int64_t>& taps() const { return taps_; }
   /// The first float of a row of windows, to which the taps' offsets are added.
   std::int64_t row(std::int64_t r) const { return ((r / s_.out[1] * s_.stride[0]) * high_ + r % s_.out[1] * s_.stride[1]) * pitch_; }
