@@ -56,7 +56,7 @@ fuzz: install
 	python3 fuzz/seeds.py build/fuzz/corpus
 	cd build/fuzz && for target in $(FUZZERS); do \
 	  echo "$$target, $(SECONDS) s"; \
-	  ./$${target}_fuzz -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=12288 -verbosity=0 -print_funcs=0 -print_final_stats=1 corpus/$$target || exit 1; \
+	  ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=1024 ./$${target}_fuzz -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=12288 -verbosity=0 -print_funcs=0 -print_final_stats=1 corpus/$$target || exit 1; \
 	done
 
 # Format, direction of includes, and clang-tidy on what the last commit changed (kernels aside: clang does not know their pragmas).

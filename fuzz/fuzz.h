@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the targets share: bytes as a file, and the rule that only heed::Error may come out.
+// What the targets share: bytes as a file, and the rule that only heed::Error may come out, or that memory is missing.
 #pragma once
 #include <sys/mman.h>
 #include <unistd.h>
@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <new>
 #include <string>
 
 #include "heed/error.h"
@@ -37,6 +38,7 @@ int attempt(F&& body) {
   try {
     body();
   } catch (const heed::Error&) {
+  } catch (const std::bad_alloc&) {  // a tensor of a gigabyte was asked for; larger vectors than that still end the run
   }
   return 0;
 }

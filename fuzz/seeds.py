@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Where the fuzzers begin: a folder a target of small valid inputs. usage: fuzz/seeds.py FOLDER
+"""Where the fuzzers begin: a folder a target of small inputs. usage: fuzz/seeds.py FOLDER
 
-safetensors, case: the case files below 8 KiB; params: their parameters behind the byte that chooses a mechanism;
+safetensors: the case files below 8 KiB; case: they and eight spoilt copies of each; params: their parameters behind the byte that chooses a mechanism;
 gguf: a file a tensor type, with metadata of every kind; model: GGUF models of one layer; config: config.json and tokenizer.json.
 """
 import json
 import math
 import pathlib
+import random
 import struct
 import sys
 
@@ -86,7 +87,67 @@ def hugging_face():
                                        "added_tokens": [{"id": 9, "content": "<s>", "special": True}]}).encode()
 
 
+SIZES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "BOOL": 1, "U8": 1}
+
+
+def read_case(data):
+    """Metadata, and the tensors by name: [dtype, shape, bytes]."""
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + length])
+    metadata = header.pop("__metadata__")
+    return metadata, {name: [t["dtype"], t["shape"], data[8 + length:][slice(*t["data_offsets"])]] for name, t in header.items()}
+
+
+def write_case(metadata, tensors):
+    """Their bytes are repeated or cut to what dtype and shape say."""
+    header, body = {"__metadata__": metadata}, b""
+    for name, (dtype, shape, data) in tensors.items():
+        need = math.prod(shape) * SIZES[dtype]
+        data = ((data or b"\0") * (need // max(len(data), 1) + 1))[:need]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + need]}
+        body += bytes(x & 1 for x in data) if dtype == "BOOL" else data
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def spoil(r, metadata, tensors):
+    """Changes one thing that bytes alone seldom reach: a shape, a dtype, an index, a number, a parameter; a tensor goes away."""
+    name = r.choice([n for n in tensors if n.startswith(("in.", "weight."))])
+    tensor = tensors[name]
+    dtype, shape, data = tensor
+    what = r.randrange(10)
+    if what == 0 and shape:
+        shape[r.randrange(len(shape))] = r.choice([0, 1, 2, 3, 7, 17])
+    elif what == 1:
+        shape.insert(r.randrange(len(shape) + 1), r.choice([0, 1, 2]))
+    elif what == 2 and shape:
+        shape.pop(r.randrange(len(shape)))
+    elif what == 3:
+        tensor[0] = r.choice(list(SIZES))
+    elif what == 4:
+        del tensors[name]
+    elif what == 5:
+        r.shuffle(shape)
+    elif what == 6 and shape:  # the same extent everywhere
+        old, new = r.choice(shape), r.choice([0, 1, 2, 5])
+        for other in tensors.values():
+            other[1] = [new if n == old else n for n in other[1]]
+    elif what == 7 and data and dtype in ("I64", "F32"):
+        form, values = ("q", [-1, -2**63, 2**63 - 1, 10**6, 0, 5]) if dtype == "I64" else ("f", [math.nan, math.inf, -math.inf, 1e38, -1e38, 1e-45, 0.0])
+        numbers = list(struct.unpack(f"<{len(data) // SIZES[dtype]}{form}", data))
+        for _ in range(r.choice([1, len(numbers)])):
+            numbers[r.randrange(len(numbers))] = r.choice(values)
+        tensor[2] = struct.pack(f"<{len(numbers)}{form}", *numbers)
+    else:
+        params = json.loads(metadata.get("params", "{}"))
+        if params:
+            key = r.choice(list(params))
+            params[key] = r.choice([0, 1, -1, 2, 3, 7, 1000, 2**31, 2**62, -2**63, 1e30, 0.5, True, "x", [], [0], [1, 2, 3], None])
+            metadata["params"] = json.dumps(params)
+
+
 def main():
+    r = random.Random(1)
     root = pathlib.Path(sys.argv[1])
     files = {name: root / name for name in ("safetensors", "case", "params", "gguf", "model", "config")}
     for folder in files.values():
@@ -98,8 +159,14 @@ def main():
             continue
         (files["safetensors"] / path.stem).write_bytes(data)
         (files["case"] / path.stem).write_bytes(data)
-        header = json.loads(data[8:8 + struct.unpack("<Q", data[:8])[0]])
-        params = header.get("__metadata__", {}).get("params", "{}")
+        for spoilt in range(8):
+            metadata, tensors = read_case(data)
+            for _ in range(r.choice([1, 1, 2])):
+                if any(n.startswith(("in.", "weight.")) for n in tensors):
+                    spoil(r, metadata, tensors)
+            if sum(math.prod(shape) for _, shape, _ in tensors.values()) <= 4096:
+                (files["case"] / f"{path.stem}-{spoilt}").write_bytes(write_case(metadata, tensors))
+        params = read_case(data)[0].get("params", "{}")
         (files["params"] / path.stem).write_bytes(bytes([slugs.index(path.name.split("--")[0])]) + params.encode())
     for kind in BLOCKS:
         (files["gguf"] / f"type{kind}").write_bytes(every_kind(kind, 2 + kind % 2))

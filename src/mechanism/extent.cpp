@@ -121,7 +121,7 @@ void match(const std::string& name, const std::string& pattern, const Shape& sha
     if (!expected && is_symbol(part))
       symbols[part] = double(extent);
     else if (expected && *expected != double(extent))
-      wrong(" with " + part + " = " + std::to_string(std::int64_t(*expected)));
+      wrong(" with " + part + " = " + (std::abs(*expected) < 1e15 ? std::to_string(std::int64_t(*expected)) : "a number too large"));
   }
 }
 

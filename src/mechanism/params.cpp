@@ -31,6 +31,8 @@ void assign(const std::string& name, const json& value, bool* slot) {
 }
 void assign(const std::string& name, const json& value, std::int64_t* slot) {
   if (!value.is_number_integer()) wrong_type(name, "an integer", value);
+  // Products of two hold in 64 bits.
+  if (std::abs(value.get<double>()) > 0x1p31) wrong_type(name, "an integer from -2^31 to 2^31", value);
   *slot = value.get<std::int64_t>();
 }
 void assign(const std::string& name, const json& value, double* slot) {

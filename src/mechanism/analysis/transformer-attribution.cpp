@@ -31,7 +31,7 @@ struct TransformerAttribution : Mechanism {
     d.param("img_size", img_size, "side of the image").least(1);
     d.param("patch_size", patch_size, "side of a patch").least(1);
     d.param("embed_dim", embed_dim, "width").least(1);
-    d.param("depth", depth, "blocks").least(1);
+    d.param("depth", depth, "blocks").least(1).most(1000);
     d.param("num_heads", num_heads, "heads").least(1);
     d.param("mlp_ratio", mlp_ratio, "width of the MLP over embed_dim").least(0.01);
     d.param("num_classes", num_classes, "classes").least(1);

@@ -17,7 +17,7 @@ struct PyramidKv : Mechanism {
 
   void describe(Declaration& d) override {
     d.param("selector", selector, "snapkv gives every layer the same").one_of({"pyramidkv", "snapkv"});
-    d.param("num_hidden_layers", num_hidden_layers, "layers that share the budget").least(1);
+    d.param("num_hidden_layers", num_hidden_layers, "layers that share the budget").least(1).most(1000);
     d.param("window_size", window_size, "last queries, whose keys always stay").least(1);
     d.param("max_capacity_prompt", max_capacity_prompt, "mean number of keys a layer keeps, window included").least(1);
     d.param("kernel_size", kernel_size, "keys that are pooled").least(1);

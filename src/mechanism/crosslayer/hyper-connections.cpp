@@ -23,7 +23,7 @@ struct HyperConnections : Mechanism {
   void describe(Declaration& d) override {
     d.param("num_residual_streams", num_residual_streams, "S, copies of x that run beside each other").least(1);
     d.param("dim", dim, "width of x").computed("d");
-    d.param("depth", depth, "layers").least(1);
+    d.param("depth", depth, "layers").least(1).most(1000);
     d.param("tanh", tanh, "whether the token's part of the maps is squashed");
     d.param("num_fracs", num_fracs, "f, parts that a stream is split into").least(1);
     layers.resize(std::size_t(depth));

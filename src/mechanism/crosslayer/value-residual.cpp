@@ -22,7 +22,7 @@ struct ValueResidual : Mechanism {
     d.param("hidden_size", hidden_size, "width of x").computed("C");
     d.param("num_attention_heads", num_attention_heads, "query heads").least(1);
     d.param("num_key_value_heads", num_key_value_heads, "key and value heads").least(1).computed("num_attention_heads");
-    d.param("num_layers", num_layers, "attention layers").least(1);
+    d.param("num_layers", num_layers, "attention layers").least(1).most(1000);
     d.param("rope_theta", rope_theta, "base of the rotation that cos and sin hold");
     d.param("causal", causal, "query i sees keys j <= i");
     const auto layers = std::size_t(num_layers);

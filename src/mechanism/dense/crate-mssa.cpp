@@ -22,7 +22,7 @@ struct CrateMssa : Mechanism {
     d.param("dim", dim, "width of x").computed("C");
     d.param("heads", heads, "heads").least(1);
     d.param("dim_head", dim_head, "width of a head").least(1);
-    d.param("depth", depth, "layers; without it MSSA alone").least(1);
+    d.param("depth", depth, "layers; without it MSSA alone").least(1).most(1000);
     d.param("step_size", step_size, "eta");
     d.param("lambd", lambd, "lambda, the threshold of the code");
     d.param("ln_eps", ln_eps, "of the layer norms").least(0);

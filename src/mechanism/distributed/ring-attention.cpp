@@ -14,7 +14,7 @@ struct RingAttention : Mechanism {
   std::optional<std::int64_t> causal_block_size;
 
   void describe(Declaration& d) override {
-    d.param("ranks", ranks, "P, owners of a block of ceil(N/P) tokens each").least(1);
+    d.param("ranks", ranks, "P, owners of a block of ceil(N/P) tokens each").least(1).most(256);
     d.param("causal_block_size", causal_block_size, "query i sees keys with j // size <= i // size; null: all").least(1);
     d.param("element_bytes", element_bytes, "of what travels, for bytes_sent").least(1);
     d.input("q", q, "B N H D", "queries");

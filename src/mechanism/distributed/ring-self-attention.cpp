@@ -18,7 +18,7 @@ struct RingSelfAttention : Mechanism {
   void describe(Declaration& d) override {
     const bool module = hidden_size || num_attention_heads;
     const std::string op = "without hidden_size", at = "with hidden_size";
-    d.param("ranks", ranks, "P, owners of N/P tokens each").least(1);
+    d.param("ranks", ranks, "P, owners of N/P tokens each").least(1).most(256);
     d.param("element_bytes", element_bytes, "of what travels, for bytes_sent").least(1);
     d.param("scale", scale, "of the scores").computed("D^-0.5; of the module hidden_size^-0.5");
     d.param("hidden_size", hidden_size, "width of hidden_states: the whole layer").least(1);

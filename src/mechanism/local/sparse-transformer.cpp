@@ -93,8 +93,10 @@ struct SparseTransformer : Mechanism, CachedMixer {
   }
 
   void run(Ops& ops) override {
-    const auto B = q.extent(0), N = q.extent(1), H = q.extent(2), l = local_attn_ctx;
-    if (attn_mode == "fixed" && std::min(num_verts, H) * vertsize * blocksize > l)
+    const auto B = q.extent(0), N = q.extent(1), H = q.extent(2);
+    // Columns further apart than there are tokens hold one each.
+    const auto l = attn_mode == "strided" ? std::min(local_attn_ctx, std::max<std::int64_t>(N, 1)) : local_attn_ctx;
+    if (attn_mode == "fixed" && vertsize * blocksize > l / std::min(num_verts, std::max<std::int64_t>(H, 1)))
       fail("parameter local_attn_ctx", "at least num_verts*vertsize*blocksize", std::to_string(l));
     if (wants(mask)) {
       mask = Tensor(DType::boolean, {H, N, N});

@@ -38,7 +38,7 @@ struct Rin : Mechanism {
   void describe(Declaration& d) override {
     d.param("dim", dim, "width of x").computed("C");
     d.param("dim_latent", dim_latent, "width of the latents").computed("width of latents");
-    d.param("latent_self_attn_depth", latent_self_attn_depth, "self attentions of the latents").least(0);
+    d.param("latent_self_attn_depth", latent_self_attn_depth, "self attentions of the latents").least(0).most(1000);
     d.param("heads", heads, "heads").least(1);
     d.param("dim_head", dim_head, "width of a head").least(1);
     d.param("qk_norm", qk_norm, "queries and keys of length sqrt(dim_head), times a learned gamma");

@@ -26,7 +26,7 @@ struct HyperZzw : Mechanism {
     d.param("in_channels", in_channels, "L: channels").computed("C");
     d.param("kernel_size", kernel_size, "L: taps a side").least(1);
     d.param("no_hidden", no_hidden, "L: hidden channels of the network").least(1);
-    d.param("num_layers", num_layers, "L: its layers").least(1);
+    d.param("num_layers", num_layers, "L: its layers").least(1).most(1000);
     const bool local = kind == "L";
     d.input("hk", hk, "1 C H W", "kernel").when(!local, "kind=G|2E");
     d.input("x", x, kind == "G" ? "B C W V" : "B C H W", "map").when(!local, "kind=G|2E");

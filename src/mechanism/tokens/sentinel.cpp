@@ -16,7 +16,7 @@ struct Sentinel : Mechanism {
   void describe(Declaration& d) override {
     d.param("context_start", context_start, "first token of the context").least(0);
     d.param("context_end", context_end, "its last token").least(0).example("63");
-    d.param("num_layers", num_layers, "layers").least(1);
+    d.param("num_layers", num_layers, "layers").least(1).most(1000);
     d.param("num_heads", num_heads, "query heads").computed("H");
     d.param("num_kv_heads", num_kv_heads, "key heads").computed("KV");
     q.resize(std::size_t(num_layers)), k.resize(std::size_t(num_layers));
