@@ -51,12 +51,17 @@ TEST(Gathered, EqualsAMask) {
                        D = r.whole(1, 70), E = r.whole(1, 70);
     Case c;
     c.q = r.permuted(B, N, H, D, dtype), c.k = r.permuted(B, M, G, D, dtype), c.v = r.permuted(B, M, G, E, dtype);
-    c.kept.reserve(2);
+    c.kept.reserve(5);
     AttendOptions o;
     o.causal = r.chance(60);
     o.weighting =
-        std::array{Weighting::softmax, Weighting::softmax, Weighting::sigmoid, Weighting::softmax_plus_one}[std::size_t(r.whole(0, 3))];
+        std::array{Weighting::softmax, Weighting::relu, Weighting::sigmoid, Weighting::softmax_plus_one}[std::size_t(r.whole(0, 3))];
     if (r.chance(30)) o.softcap = 4;
+    if (r.chance(30)) o.window_left = r.whole(0, 60);
+    if (r.chance(20)) o.window_right = r.whole(0, 60);
+    if (r.chance(30)) o.first_keys = r.whole(1, 40);
+    if (r.chance(20)) o.key_lengths = c.keep(r.lengths(B, M));
+    if (r.chance(20)) o.query_lengths = c.keep(r.lengths(B, N));
     if (r.chance(30)) o.scale = -0.3f;
     if (o.weighting == Weighting::softmax && r.chance(40)) o.sink = c.keep(r.floats(Shape{H}));
     const Sets sets = random_sets(r, B, H, N, M);
@@ -70,7 +75,7 @@ TEST(Gathered, EqualsAMask) {
         context.isa = isa, context.threads = threads;
         const Tensor out = spoiled(DType::f32, {B, N, H, E}), lse = spoiled(DType::f32, {B, H, N});
         std::optional<View> asked;
-        if (o.weighting != Weighting::sigmoid) asked = lse.view();
+        if (o.weighting != Weighting::sigmoid && o.weighting != Weighting::relu) asked = lse.view();
         attend_gathered(c.q, c.k, c.v, out, sets.view(), o, asked, context);
         if (threads == 2) {
           EXPECT_EQ(0, std::memcmp(out.data<float>(), first.data<float>(), std::size_t(B * N * H * E) * sizeof(float)));
@@ -144,8 +149,8 @@ TEST(Gathered, RefusesWhatDoesNotFit) {
   refused(numbers({0, 0, 0, 0, 4}), keys, 5, {}, "sets.index");
   refused(good, keys.to(DType::f32), 5, {}, "sets.index");
   AttendOptions o;
-  o.window_left = 3;
-  refused(good, keys, 5, o, "window_left");
+  o.dilation = 3;
+  refused(good, keys, 5, o, "dilation");
 }
 
 }  // namespace

@@ -15,10 +15,10 @@ struct KeySets {
   std::int64_t query_block = 64;
 };
 
-/// attend() over the keys of the sets alone; shapes and dtypes as there. With `causal` a query at p = i + M - N sees the keys
-/// j <= p of its set. lse: f32 (B, H, N). Options that speak of places or pairs (window, first_keys, dilation, bias, mask,
-/// alibi_slopes, lengths, blocks) and the weighting relu are refused. Work and memory grow with the sets, not with N M.
-/// No gradient. The same bits for any number of threads. Throws heed::Error naming the argument.
+/// attend() over the keys of the sets alone; shapes, dtypes and options as there, places of keys and their number (of relu's
+/// weights) being those among all M. lse: f32 (B, H, N). Options that speak of pairs (dilation, bias, mask, alibi_slopes, blocks) are
+/// refused. Work and memory grow with the sets, not with N M. No gradient. The same bits for any number of threads.
+/// Throws heed::Error naming the argument.
 void attend_gathered(const View& q, const View& k, const View& v, const View& out, const KeySets& sets, const AttendOptions& options = {},
                      const std::optional<View>& lse = {}, const Context& context = {});
 

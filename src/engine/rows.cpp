@@ -48,8 +48,9 @@ void Rows::add(std::int64_t h, std::int64_t i) {
   if (o.window_right >= 0 && o.window_right < keys - row.p) row.hi = std::min(row.hi, row.p + o.window_right + 1);
   if (o.window_left >= 0 && o.window_left < row.p) row.lo = row.p - o.window_left;
   if (i >= queries) row.hi = 0;
-  if (listed_) row.hi = std::lower_bound(listed_, listed_ + listed_count_, row.hi) - listed_;
   row.head = std::clamp<std::int64_t>(row.hi, 0, o.first_keys);
+  if (listed_)
+    for (std::int64_t* key : {&row.head, &row.lo, &row.hi}) *key = std::lower_bound(listed_, listed_ + listed_count_, *key) - listed_;
   if (row.hi <= row.lo) row.lo = 0, row.hi = row.head;
   if (row.head >= row.lo) row.lo = row.head = 0;
   if (row.lo < row.hi) lo_ = std::min(lo_, row.lo), hi_ = std::max(hi_, row.hi);

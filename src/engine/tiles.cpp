@@ -192,6 +192,7 @@ std::string why(const Call& c) {
   if (c.direct) {
     text += "keys and values read where they lie: few queries";
   } else {
+    if (gathers_blocks(c)) text += "kept keys gathered for each block of queries, ";
     text += std::to_string(c.rows) + " queries x " + std::to_string(c.keys) + " keys";
     if (few_queries(c)) text += "; keys split in chunks of " + std::to_string(chunk_keys) + ": few queries";
     if (c.q.dtype != DType::f32 && c.products->pair == 1) text += std::string("; ") + name_of(c.q.dtype) + " is widened when packed";
@@ -220,6 +221,7 @@ void attend(const View& q, const View& k, const View& v, const View& out, const 
   if (const auto log = plan_log.load()) log(engine::why(call));
   if (call.B == 0 || call.H == 0) return;
   if (call.direct) return engine::run_direct(call);
+  if (engine::gathers_blocks(call)) return engine::run_blocks(call);
   engine::few_queries(call) ? engine::run_few(call) : engine::run_packed(call);
 }
 

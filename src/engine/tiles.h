@@ -52,7 +52,7 @@ struct Call {
   const kernel::Products* products = nullptr;
   std::int64_t B = 0, N = 0, M = 0, H = 0, G = 0, D = 0, E = 0, share = 1;  ///< share: query heads that read one key head
   float scale = 1, factor = 1;                                              ///< weights are 2^(score * factor - reference)
-  bool softmax = true, plain = true;  ///< plain: no step between the product and the weights but intervals of keys
+  bool softmax = true, plain = true;       ///< plain: no step between the product and the weights but intervals of keys
   const kernel::Direct* direct = nullptr;  ///< few queries: keys and values are read where they lie
   Plane bias, mask, keep;
   std::int64_t rows = tile_rows, keys = tile_keys;  ///< of a tile
@@ -86,6 +86,10 @@ Call check(const View& q, const View& k, const View& v, const View* out, const A
 
 /// Calls with `direct`.
 void run_direct(const Call& call);
+
+/// Whether a call with a block mask is less work with the kept keys of each block of queries gathered; and that way.
+bool gathers_blocks(const Call& call);
+void run_blocks(const Call& call);
 
 /// n elements of stride `stride` at element offset `offset` of a view, as f32 and back.
 void read_row(const kernel::Table& table, const View& view, std::int64_t offset, std::int64_t stride, std::int64_t n, float* to);
