@@ -74,6 +74,7 @@ def run(args, doctor):
             rows.append({"dtype": name, "queries": n, "heads": heads, "key_heads": groups, "width": width, "keys": keys, "layers": layers,
                          "read": read, "errors": errors, "gbytes": rates})
             cells = "  ".join(f"{way} {rate:5.1f}" for way, rate in rates.items())
-            print(f"{name:5} {n} of {heads}/{groups} x {width}, {keys} keys x {layers}:  {cells} GB/s  heed at {rates['heed'] / read:.0%} of {read:.1f}", flush=True)
+            print(f"{name:5} {n} of {heads}/{groups} x {width}, {keys} keys x {layers}:  {cells} GB/s  "
+                  f"heed at {rates['heed'] / read:.0%} of {read:.1f}", flush=True)
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(rows, indent=2))

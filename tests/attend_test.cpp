@@ -205,7 +205,8 @@ TEST(Attend, ValuesThatAreNotFiniteReachTheirRowsOnly) {
       attend(q, k, v.to(dtype), out, o, {}, context);
       for (int i = 0; i < 2; ++i)
         for (int h = 0; h < 3; ++h)
-          for (int e = 0; e < 40; ++e) EXPECT_EQ(std::isinf(out.data<float>()[(i * 3 + h) * 40 + e]), i == 1 && e == 3) << i << ' ' << h << ' ' << e;
+          for (int e = 0; e < 40; ++e)
+            EXPECT_EQ(std::isinf(out.data<float>()[(i * 3 + h) * 40 + e]), i == 1 && e == 3) << i << ' ' << h << ' ' << e;
     }
 }
 

@@ -10,10 +10,11 @@
 namespace heed::engine {
 namespace {
 
-constexpr std::int64_t task_bytes = 4 << 20;      ///< of keys and values, at most, where that makes least_tasks
+constexpr std::int64_t task_bytes = 256 << 10;    ///< of keys and values where that makes from 8 to 24 tasks
+constexpr std::int64_t few_tasks = 8, many_tasks = 24, most_bytes = 4 << 20;
 constexpr std::int64_t slab_bytes = 16 << 10;     ///< of keys or of values that are worked on while as much is fetched
 constexpr std::int64_t serial_bytes = 16 << 10;   ///< so few do not pay for waking threads
-constexpr std::int64_t least_tasks = 24, most_rows = 128;
+constexpr std::int64_t most_rows = 128;          ///< of a task
 
 kernel::Stored stored(DType dtype) {
   return dtype == DType::f32 ? kernel::Stored::f32 : dtype == DType::bf16 ? kernel::Stored::bf16 : kernel::Stored::f16;
@@ -27,8 +28,8 @@ struct Split {
     if (side_by_side(c.k) && side_by_side(c.v)) heads = std::clamp<std::int64_t>(most_rows / (c.N * c.share), 1, c.G);
     groups = (c.G + heads - 1) / heads;
     const std::int64_t size = std::int64_t(size_of(c.k.dtype)), bytes = heads * (c.D + c.E) * size;
-    const std::int64_t fair = c.M * c.B * groups / least_tasks, most = task_bytes / bytes;
-    chunk = std::max<std::int64_t>(1, (std::min(fair, most) + c.keys - 1) / c.keys);
+    const std::int64_t all = c.M * c.B * groups, wanted = std::clamp(task_bytes / bytes, all / many_tasks, all / few_tasks);
+    chunk = std::max<std::int64_t>(1, (std::min(wanted, most_bytes / bytes) + c.keys - 1) / c.keys);
     chunks = std::max<std::int64_t>(1, (c.tiles() + chunk - 1) / chunk);
     slab = std::clamp<std::int64_t>(slab_bytes / (heads * std::max(c.D, c.E) * size), 8, 64) / 8 * 8;
   }
@@ -56,7 +57,8 @@ class Walk {
     const std::int64_t size = std::int64_t(size_of(k.dtype)), row = split_.heads * c_.D * size;
     const std::int64_t begin = tile * c_.keys, end = std::min(begin + split_.slab, c_.key_lengths[std::size_t(b)]);
     for (std::int64_t j = begin; j < end; ++j) {
-      const char* at = static_cast<const char*>(k.data) + (b * k.strides[0] + j * k.strides[1] + group * split_.heads * k.strides[2]) * size;
+      const std::int64_t first = b * k.strides[0] + j * k.strides[1] + group * split_.heads * k.strides[2];
+      const char* at = static_cast<const char*>(k.data) + first * size;
       for (std::int64_t i = 0; i < row; i += 64) __builtin_prefetch(at + i);
     }
   }

@@ -15,7 +15,7 @@ namespace {
 
 using product::Layout, product::panel;
 
-constexpr std::int64_t task_rows = 384, task_columns = 64, few_rows = 4, least_columns = 32;
+constexpr std::int64_t task_rows = 384, task_columns = 64, few_rows = 4, task_bytes = 128 << 10;
 
 /// Few operations do not pay for waking threads.
 int threads_for(const Context& context, std::int64_t products) { return products < (std::int64_t{1} << 17) ? 1 : context.threads; }
@@ -165,31 +165,46 @@ void Matrix::multiply(const Context& context, Activations& x, std::span<const Pr
   struct Part {
     Product product;
     Way way;
-    std::int64_t task;  ///< its first
+    std::int64_t first;  ///< of its units among those of all
   };
   std::vector<Part> parts;
-  std::int64_t outputs = 0, tasks = 0;
+  parts.reserve(products.size());
+  std::int64_t outputs = 0, units = 0, bytes = 0;
+  const bool few = x.n_ <= few_rows;  // units are panels, and blocks of the product otherwise
+  const std::int64_t row_blocks = (x.n_ + task_rows - 1) / task_rows, columns = few ? panel : task_columns;
   for (const Product& p : products) {
-    parts.push_back({p, p.weight->way(context, x), 0});
-    outputs += p.weight->outputs_;
+    parts.push_back({p, p.weight->way(context, x), units});
+    outputs += p.weight->outputs_, bytes += std::int64_t(p.weight->bytes_);
+    units += (p.weight->outputs_ + columns - 1) / columns * row_blocks;
   }
   if (x.n_ == 0 || outputs == 0) return;
-  // One row: tasks so small that threads end together, and not smaller.
-  const int threads = threads_for(context, x.n_ * outputs * x.k_);
-  const std::int64_t even = outputs / (16 * base::thread_count(threads)) / least_columns * least_columns;
-  const std::int64_t columns = x.n_ > few_rows ? task_columns : std::max(even, least_columns);
-  for (Part& p : parts) {
-    p.task = tasks;
-    tasks += (p.product.weight->outputs_ + columns - 1) / columns * ((x.n_ + task_rows - 1) / task_rows);
+  const auto part_of = [&](std::int64_t unit) {
+    return std::upper_bound(parts.begin(), parts.end(), unit, [](std::int64_t at, const Part& p) { return at < p.first; }) - 1;
+  };
+  const auto block = [](const Part& p, const Activations& rows, std::int64_t i, std::int64_t n, std::int64_t from, std::int64_t to) {
+    const std::int64_t end = std::min(to, p.product.weight->outputs_);
+    p.product.weight->block(p.way, rows, i, n, from, end - from, p.product.y + i * p.product.ldy + from, p.product.ldy);
+  };
+  const int threads = threads_for(context, x.n_ * outputs * x.k_), workers = base::thread_count(threads);
+  if (!few) {
+    return base::parallel(threads, units, [&](std::int64_t unit, int) {
+      const Part& p = *part_of(unit);
+      const std::int64_t strips = (p.product.weight->outputs_ + columns - 1) / columns, at = unit - p.first;
+      const std::int64_t i = at / strips * task_rows, j = at % strips * columns;
+      block(p, x, i, std::min(task_rows, x.n_ - i), j, j + columns);
+    });
   }
-  base::parallel(threads, tasks, [&](std::int64_t index, int) {
-    const auto next = std::upper_bound(parts.begin(), parts.end(), index, [](std::int64_t at, const Part& p) { return at < p.task; });
-    const Part& part = *(next - 1);
-    const Matrix& weight = *part.product.weight;
-    const std::int64_t strips = (weight.outputs_ + columns - 1) / columns, at = index - part.task;
-    const std::int64_t i = at / strips * task_rows, j = at % strips * columns;
-    weight.block(part.way, x, i, std::min(task_rows, x.n_ - i), j, std::min(columns, weight.outputs_ - j),
-                 part.product.y + i * part.product.ldy + j, part.product.ldy);
+  // Memory sets the pace: a task is a run of panels, long enough to be a stream, and threads end together.
+  const std::int64_t tasks = std::min(units, workers * std::clamp<std::int64_t>(bytes / task_bytes / workers, 2, 16));
+  base::parallel(threads, tasks, [&](std::int64_t task, int) {
+    const std::int64_t last = units * (task + 1) / tasks;
+    for (std::int64_t unit = units * task / tasks; unit < last;) {
+      const auto p = part_of(unit);
+      const std::int64_t end = p + 1 == parts.end() ? last : std::min(last, (p + 1)->first);
+      const std::int64_t step = p->way.integers ? end - unit : std::min<std::int64_t>(end - unit, task_columns / panel);
+      block(*p, x, 0, x.n_, (unit - p->first) * panel, (unit + step - p->first) * panel);
+      unit += step;
+    }
   });
 }
 

@@ -113,9 +113,11 @@ template <Layout L>
 void dots(const Rows& a, std::int64_t rows, const std::uint8_t* w, std::int64_t apart, std::int64_t columns, float* y, std::int64_t ldy) {
   std::int64_t j = 0;
   constexpr int whole = panel / width;  // a panel at a time: one stream of memory
-  if (rows <= 2)
+  if (rows <= 2) {
+    for (std::int64_t b = 0; b < (ahead < columns / panel * apart ? ahead : columns / panel * apart); b += 64) __builtin_prefetch(w + b);
     for (; j + panel <= columns; j += panel)
       rows == 1 ? dot<L, 1, whole>(a, w, apart, j, y + j, ldy) : dot<L, 2, whole>(a, w, apart, j, y + j, ldy);
+  }
   const auto strip = [&](auto vectors) {
     constexpr int N = decltype(vectors)::value;
     for (; j + N * width <= columns; j += N * width)

@@ -43,6 +43,7 @@ struct Session::Parts {
   std::vector<double> frequencies;
   Watch watch;
   Tensor x, normed, q, k, v, mixed, gate, up, cos, sin;  ///< of the tokens in flight, grown as needed
+  engine::Activations normed_rows, inner_rows;           ///< what products read of `normed` and of `mixed` or `gate`
 
   const model::Config& config() const { return model.parts_->config; }
   const model::Weights& weights() const { return model.parts_->weights; }
@@ -69,9 +70,10 @@ struct Session::Parts {
     std::vector<engine::Matrix::Product> products;
     for (const Product& p : all) products.push_back({&p.linear->matrix, p.to, p.linear->matrix.outputs()});
     engine::Matrix::multiply(context, from, products);
-    for (const auto& [linear, to] : all) {
-      const std::int64_t out = linear->matrix.outputs();
-      if (linear->bias.defined()) rows(from.rows(), [&, to = to, linear = linear](std::int64_t i) { loops().add(to + i * out, linear->bias.data<float>(), out); });
+    for (const Product& p : all) {
+      const std::int64_t out = p.linear->matrix.outputs();
+      if (!p.linear->bias.defined()) continue;
+      rows(from.rows(), [&](std::int64_t i) { loops().add(p.to + i * out, p.linear->bias.data<float>(), out); });
     }
   }
 
@@ -112,10 +114,10 @@ void Session::Parts::attend(std::int64_t layer, std::int64_t n) {
   for (std::int64_t at = 0; at < n; at += block) {
     const std::int64_t some = std::min(block, n - at);
     norm(x.data<float>() + at * c.width, w.attention_norm, some, normed.data<float>());
-    engine::Activations rows(normed.data<float>(), some, c.width, c.width);
-    multiply(rows, {{&w.q, q.data<float>() + at * c.heads * c.head_width},
-                    {&w.k, k.data<float>() + at * c.kv_heads * c.head_width},
-                    {&w.v, v.data<float>() + at * c.kv_heads * c.head_width}});
+    normed_rows.set(normed.data<float>(), some, c.width, c.width);
+    multiply(normed_rows, {{&w.q, q.data<float>() + at * c.heads * c.head_width},
+                           {&w.k, k.data<float>() + at * c.kv_heads * c.head_width},
+                           {&w.v, v.data<float>() + at * c.kv_heads * c.head_width}});
   }
   if (!mixer->before_rotation()) {
     turn(q, n, c.heads);
@@ -140,14 +142,14 @@ void Session::Parts::mlp(const model::LayerWeights& w, std::int64_t from, std::i
     const std::int64_t some = std::min(block, n - at), inner = c.inner, width = c.width;
     float *to = x.data<float>() + at * width, *h = normed.data<float>(), *g = gate.data<float>(), *u = up.data<float>();
     const auto add = [&] { rows(some, [&](std::int64_t i) { loops().add(to + i * width, h + i * width, width); }); };
-    engine::Activations heads(mixed.data<float>() + at * c.heads * c.head_width, some, c.heads * c.head_width, c.heads * c.head_width);
-    multiply(heads, {{&w.o, h}});
+    inner_rows.set(mixed.data<float>() + at * c.heads * c.head_width, some, c.heads * c.head_width, c.heads * c.head_width);
+    multiply(inner_rows, {{&w.o, h}});
     add();
     norm(to, w.mlp_norm, some, h);
-    engine::Activations normed_rows(h, some, width, width);
+    normed_rows.set(h, some, width, width);
     multiply(normed_rows, {{&w.gate, g}, {&w.up, u}});
     rows(some, [&](std::int64_t i) { loops().silu_mul(g + i * inner, u + i * inner, inner); });
-    engine::Activations inner_rows(g, some, inner, inner);
+    inner_rows.set(g, some, inner, inner);
     multiply(inner_rows, {{&w.down, h}});
     add();
   }
