@@ -36,6 +36,8 @@ def test_files(what, tmp_path):
 @pytest.mark.parametrize("arguments", [
     ["lisst"], [], ["--nope"], ["info", ""], ["run", "exact", "--output", "nothing"], ["run", "exact", "-p", "scale=nan"], ["run", "exact", "-p", "=3"],
     ["run", "exact", "-p", "window=" + "[" * 30000 + "]" * 30000], ["run", "exact", "-p", "window=[-5,99999999999999999999]"],
+    *[["run", slug, "-p", f"{name}={2**power}"] for slug, name, power in
+      (("dilated-window", "dilation", 62), ("sentinel", "num_layers", 31), ("hyper-connections", "depth", 20), ("ring-attention", "ranks", 10))],
     *[["run", "exact", "--shape", shape] for shape in
       ("1,-2,3,4", "0,0,0,0", "1,2,3", "99999999999999999999,1,1,1", "4611686018427387904,4611686018427387904,4,4", "B=,N=2", "=", "Q=3", "N=1e3", "N=nan")],
     ["run", "exact", "--threads", "-1"], ["run", "exact", "--threads", "1000000"], ["run", "exact", "--in", ""], ["run", "exact", "--out", ""],
