@@ -10,10 +10,10 @@
 namespace heed::engine {
 namespace {
 
-constexpr std::int64_t task_bytes = 256 << 10;    ///< of keys and values where that makes from 8 to 24 tasks
+constexpr std::int64_t task_bytes = 256 << 10;  ///< of keys and values where that makes from 8 to 24 tasks
 constexpr std::int64_t few_tasks = 8, many_tasks = 24, most_bytes = 4 << 20;
-constexpr std::int64_t slab_bytes = 16 << 10;     ///< of keys or of values that are worked on while as much is fetched
-constexpr std::int64_t serial_bytes = 16 << 10;   ///< so few do not pay for waking threads
+constexpr std::int64_t slab_bytes = 16 << 10;    ///< of keys or of values that are worked on while as much is fetched
+constexpr std::int64_t serial_bytes = 16 << 10;  ///< so few do not pay for waking threads
 constexpr std::int64_t most_rows = 128;          ///< of a task
 
 kernel::Stored stored(DType dtype) {
@@ -25,13 +25,14 @@ struct Split {
   std::int64_t heads = 1, groups, chunk, chunks, slab;  ///< heads of a task; tiles of a chunk; keys worked on at a time
   explicit Split(const Call& c) {
     const auto side_by_side = [&](const View& x) { return x.strides[2] == x.extent(3) && x.strides[1] >= c.G * x.extent(3); };
-    if (side_by_side(c.k) && side_by_side(c.v)) heads = std::clamp<std::int64_t>(most_rows / (c.N * c.share), 1, c.G);
+    if (side_by_side(c.k) && side_by_side(c.v))
+      heads = std::clamp<std::int64_t>(most_rows / std::max<std::int64_t>(c.N * c.share, 1), 1, std::max<std::int64_t>(c.G, 1));
     groups = (c.G + heads - 1) / heads;
-    const std::int64_t size = std::int64_t(size_of(c.k.dtype)), bytes = heads * (c.D + c.E) * size;
+    const std::int64_t size = std::int64_t(size_of(c.k.dtype)), bytes = heads * std::max<std::int64_t>(c.D + c.E, 1) * size;
     const std::int64_t all = c.M * c.B * groups, wanted = std::clamp(task_bytes / bytes, all / many_tasks, all / few_tasks);
     chunk = std::max<std::int64_t>(1, (std::min(wanted, most_bytes / bytes) + c.keys - 1) / c.keys);
     chunks = std::max<std::int64_t>(1, (c.tiles() + chunk - 1) / chunk);
-    slab = std::clamp<std::int64_t>(slab_bytes / (heads * std::max(c.D, c.E) * size), 8, 64) / 8 * 8;
+    slab = std::clamp<std::int64_t>(slab_bytes / (heads * std::max<std::int64_t>({c.D, c.E, 1}) * size), 8, 64) / 8 * 8;
   }
 };
 

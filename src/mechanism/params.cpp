@@ -128,14 +128,16 @@ void check_range(const ParamEntry& param) {
 Declaration declare(Mechanism& body, const json& params) {
   Declaration first;
   body.describe(first);
-  for (const auto& [name, value] : params.items()) {
+  for (const auto& item : params.items()) {
+    const std::string& name = item.key();
+    const json& value = item.value();
     const auto found = std::find_if(first.params.begin(), first.params.end(), [&](const auto& p) { return p->name == name; });
     if (found == first.params.end()) {
       std::string known;
       for (const auto& p : first.params) known += (known.empty() ? "" : ", ") + p->name;
       fail("parameter " + name, known.empty() ? "no parameters" : "one of " + known, value.dump().substr(0, 60));
     }
-    std::visit([&, &v = value](auto* slot) { assign((*found)->name, v, slot); }, (*found)->slot);
+    std::visit([&](auto* slot) { assign(name, value, slot); }, (*found)->slot);
     check_range(**found);
   }
   Declaration second;
