@@ -15,6 +15,8 @@ def reference(p, inputs, w):
     def sees(h, i, j):
         if j > i:
             return False
+        if mode == "all":
+            return True
         if mode == "local":
             return i - j < l
         if mode == "strided":
@@ -34,4 +36,4 @@ def case(name, seed, mode, l, N=23, H=2, D=3, **p):
 run("sparse-transformer", reference, [
     case("local", 1, "local", 5, heads=2), case("strided", 2, "strided", 4), case("strided-long", 3, "strided", 30, N=11), case("fixed", 4, "fixed", 8, blocksize=2, num_verts=1, vertsize=2),
     case("fixed-groups", 5, "fixed", 6, H=4, blocksize=1, num_verts=3, vertsize=1), case("fixed-two-groups", 6, "fixed", 12, N=31, H=4, blocksize=3, num_verts=2, vertsize=2, heads=4),
-    case("fixed-long", 7, "fixed", 32, N=9, blocksize=4, num_verts=2, vertsize=1), case("fixed-uneven", 8, "fixed", 6, H=3, blocksize=2, num_verts=3), case("local-one", 9, "local", 1, N=5)], "pair by pair")
+    case("fixed-long", 7, "fixed", 32, N=9, blocksize=4, num_verts=2, vertsize=1), case("fixed-uneven", 8, "fixed", 6, H=3, blocksize=2, num_verts=3), case("local-one", 9, "local", 1, N=5), case("all", 10, "all", 7)], "pair by pair")

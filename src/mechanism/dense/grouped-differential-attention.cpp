@@ -83,6 +83,7 @@ struct GroupedDifferential : Mechanism {
       q = split_heads(ops.linear(x, wq), 2 * num_heads);
       k = split_heads(ops.linear(x, wk), wk.extent(0) / D);
       v = split_heads(ops.linear(x, wv), wv.extent(0) / D);
+      if (cos.defined() && D % 2 != 0) fail("parameter head_dim", "an even width with rope", std::to_string(D));
       if (cos.defined()) q = ops.rope(q, cos, sin, true), k = ops.rope(k, cos, sin, true);
     }
     if (k.extent(2) % 2) fail("input k", "an even number of heads", std::to_string(k.extent(2)));

@@ -68,6 +68,7 @@ struct MultiToken : Mechanism {
   Tensor rotated(Ops& ops, const Tensor& t) const {
     if (rope == "none") return t;
     const auto N = t.extent(1), half = t.extent(3) / 2;
+    if (t.extent(3) % 2 != 0) fail("parameter head_dim", "an even width with rope", std::to_string(t.extent(3)));
     const Tensor cosines(DType::f32, {N, half}), sines(DType::f32, {N, half});
     for (std::int64_t n = 0; n < N; ++n)
       for (std::int64_t i = 0; i < half; ++i) {

@@ -34,6 +34,7 @@ struct Rat : Mechanism {
   void run(Ops& ops) override {
     const auto B = x.extent(0), N = x.extent(1), C = x.extent(2), H = num_head, D = C / H, chunks = N / chunk_size;
     if (C % H != 0) fail("parameter num_head", "a divisor of " + std::to_string(C), std::to_string(H));
+    if (D % 2 != 0) fail("parameter num_head", "heads of an even width, which rotate", std::to_string(D));
     if (H % ngroups != 0) fail("parameter ngroups", "a divisor of " + std::to_string(H), std::to_string(ngroups));
     if (N % chunk_size != 0) fail("input x", "tokens that are a multiple of " + std::to_string(chunk_size), std::to_string(N));
     const auto parts = ops.split(ops.linear(ops.rms_norm(x, norm_weight, 1e-6f), in_weight), 2, {C, C, C, ngroups * D, ngroups * D});

@@ -44,6 +44,7 @@ struct RetNet : Mechanism {
   /// Interleaved pairs turned by n / 10000^linspace(0, 1, D/2).
   static Tensor rotate(const Ops& ops, const Tensor& heads) {
     const auto N = heads.extent(1), half = heads.extent(3) / 2;
+    if (heads.extent(3) % 2 != 0) fail("parameter num_heads", "keys of an even width, which rotate", std::to_string(heads.extent(3)));
     const Tensor cos(DType::f32, {N, half}), sin(DType::f32, {N, half});
     for (std::int64_t n = 0; n < N; ++n)
       for (std::int64_t i = 0; i < half; ++i) {

@@ -234,6 +234,7 @@ struct Titans : Mechanism {
   void run_attention(const Ops& ops) {
     const auto B = x.extent(0), N = x.extent(1), H = persistent_memory.extent(1), D = persistent_memory.extent(3),
                P = persistent_memory.extent(2);
+    if (D % 2 != 0) fail("parameter dim_head", "an even width, which rotates", std::to_string(D));
     const auto T = segment_len + num_longterm_mem_tokens, segments = (N + T - 1) / T, padded = sliding ? N : segments * T;
     const Tensor cos(DType::f32, {padded, D / 2}), sin(DType::f32, {padded, D / 2});
     for (std::int64_t t = 0; t < padded; ++t)

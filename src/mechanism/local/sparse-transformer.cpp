@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sparse Transformers (Child et al., 2019), causal, l = local_attn_ctx:
+// Sparse Transformers (Child et al., 2019), causal, l = local_attn_ctx; all: every earlier key,
 //   local    0 <= i - j < l
 //   strided  (i - j) mod l = 0: l interleaved sequences of causal attention
 //   fixed    j // l = i // l, or j in the head's vertsize*blocksize summary columns of any block of l
@@ -19,7 +19,7 @@ struct SparseTransformer : Mechanism, CachedMixer {
   std::optional<std::int64_t> heads;
 
   void describe(Declaration& d) override {
-    d.param("attn_mode", attn_mode, "which keys a query sees").one_of({"strided", "local", "fixed"});
+    d.param("attn_mode", attn_mode, "which keys a query sees").one_of({"all", "strided", "local", "fixed"});
     d.param("local_attn_ctx", local_attn_ctx, "l").least(1);
     d.param("blocksize", blocksize, "unit of vertsize").least(1);
     d.param("heads", heads, "heads").computed("H");
@@ -35,6 +35,7 @@ struct SparseTransformer : Mechanism, CachedMixer {
   bool sees(std::int64_t h, std::int64_t i, std::int64_t j) const {
     const auto l = local_attn_ctx;
     if (j > i) return false;
+    if (attn_mode == "all") return true;
     if (attn_mode == "local") return i - j < l;
     if (attn_mode == "strided") return (i - j) % l == 0;
     const auto wide = vertsize * blocksize, last = l - (h % num_verts) * wide;
@@ -96,6 +97,9 @@ struct SparseTransformer : Mechanism, CachedMixer {
     const auto B = q.extent(0), N = q.extent(1), H = q.extent(2);
     // Columns further apart than there are tokens hold one each.
     const auto l = attn_mode == "strided" ? std::min(local_attn_ctx, std::max<std::int64_t>(N, 1)) : local_attn_ctx;
+    // Groups of summary blocks fill a run of l.
+    if (attn_mode == "fixed" && (vertsize > l || blocksize > l / vertsize || l % (vertsize * blocksize) != 0))
+      fail("parameter local_attn_ctx", "a multiple of vertsize*blocksize", std::to_string(l));
     if (attn_mode == "fixed" && vertsize * blocksize > l / std::min(num_verts, std::max<std::int64_t>(H, 1)))
       fail("parameter local_attn_ctx", "at least num_verts*vertsize*blocksize", std::to_string(l));
     if (wants(mask)) {
@@ -122,7 +126,7 @@ struct SparseTransformer : Mechanism, CachedMixer {
     }
     if (attn_mode == "local")
       o.window_left = l - 1;
-    else
+    else if (attn_mode == "fixed")
       o.blocks = fixed_blocks(H, 0, N, 0, N);
     out = ops.attend(q, k, v, o).out;
   }

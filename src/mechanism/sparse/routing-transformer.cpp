@@ -137,6 +137,7 @@ struct RoutingTransformer : Mechanism {
         ops.split(ops.linear(x, local_weight, local_bias), 2, {local_attn_heads * D, local_attn_heads * D, local_attn_heads * D});
     Tensor a = split_heads(parts[0], local_attn_heads), b = split_heads(parts[1], local_attn_heads);
     if (rel_pos_emb) {
+      if (D % 2 != 0) fail("parameter dim_head", "an even width with rel_pos_emb", std::to_string(D));
       Tensor cos(DType::f32, {N, D / 2}), sin(DType::f32, {N, D / 2});
       for (std::int64_t i = 0; i < N; ++i)
         for (std::int64_t f = 0; f < D / 2; ++f) {
