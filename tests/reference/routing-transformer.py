@@ -14,7 +14,7 @@ def route(p, q, k, v, w, shared):
     B, N, H, D = q.shape
     context = p.get("receives_context", False)
     size = min(p["window_size"], N)
-    taken = min(p.get("context_window_size") or p["window_size"], k.shape[1]) if context else min(p["window_size"], k.shape[1])
+    taken = min("module" not in p and p.get("context_window_size") or p["window_size"], k.shape[1]) if context else min(p["window_size"], k.shape[1])
     means = w["kmeans.means"]
     memories = w["mem_key"].shape[2] if "mem_key" in w else 0
     rows = {}
@@ -57,13 +57,12 @@ def routing(p, i, w):
     split = lambda t: t.view(B, t.shape[1], -1, D)
     if local:
         q, k, v = map(split, (x @ w["local_to_qkv.weight"].T + w["local_to_qkv.bias"]).chunk(3, -1))
-        if p.get("rel_pos_emb", True):
-            q, k = rotate(q), rotate(k)
-        chunk, rows = p.get("local_attn_window_size") or p["window_size"] // 2, []
+        q, k = rotate(q), rotate(k)  # whatever rel_pos_emb says, as released
+        chunk, rows = p.get("local_attn_window_size") or p["window_size"], []
         for t in range(N):
-            first = max(0, t // chunk * chunk - chunk)
-            weights = torch.softmax(torch.einsum("bhd,bjhd->bhj", q[:, t], k[:, first:t + 1]) / D ** 0.5, -1)
-            rows.append(torch.einsum("bhj,bjhd->bhd", weights, v[:, first:t + 1]))
+            first, end = max(0, t // chunk * chunk - chunk), t + 1 if p.get("causal") else t // chunk * chunk + 2 * chunk
+            weights = torch.softmax(torch.einsum("bhd,bjhd->bhj", q[:, t], k[:, first:end]) / D ** 0.5, -1)
+            rows.append(torch.einsum("bhj,bjhd->bhd", weights, v[:, first:end]))
         parts.append(torch.stack(rows, 1))
     if local < heads:
         source = i.get("context", x)
@@ -108,4 +107,6 @@ run("routing-transformer", routing, [
      {"x": rand(9, 2, 19, 12), "context": rand([9, 1], 2, 13, 12)}, module(9, 12, 3, 0, 5, 3, shared=False)),
     ("module-context-shared", whole | {"local_attn_heads": 0, "dim_head": 4, "shared_qk": True, "receives_context": True, "num_mem_kv": 1},
      {"x": rand(10, 1, 17, 12), "context": rand([10, 1], 1, 23, 12)}, module(10, 12, 4, 0, 4, 3, m=1)),
+    ("module-both-sides", whole | {"local_attn_heads": 3, "heads": 5, "dim_head": 4, "shared_qk": True, "causal": False, "window_size": 4}, {"x": rand(11, 2, 20, 12)},
+     module(11, 12, 5, 3, 4, 6)),
 ], "query by query", ("kmeans.means", "global_attn.kmeans.means"))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Routing Transformer (Roy et al., 2021): every centroid of a head takes the queries and the keys nearest to it (L2-normalised), which
 // attend to each other; a query taken by several clusters gets the mean of its results, one taken by none 0.
-//   module=SelfAttention: the first heads are local (own chunk and the one before, causal, rotary), the others route
+//   module=SelfAttention: the first heads are local (own chunk and the ones beside it, rotary), the others route
 #include <algorithm>
 #include <cmath>
 
@@ -27,7 +27,9 @@ struct RoutingTransformer : Mechanism {
     const bool whole = module.has_value(), global = !whole || local_attn_heads < heads;
     d.param("num_clusters", num_clusters, "c, centroids a head").least(1).computed("from kmeans.means");
     d.param("window_size", window_size, "queries a centroid takes").least(1);
-    d.param("context_window_size", context_window_size, "keys a centroid takes of a context").least(1).computed("window_size");
+    d.param("context_window_size", context_window_size, "keys a centroid takes of a context; of the module, as released, window_size")
+        .least(1)
+        .computed("window_size");
     d.param("num_heads", num_heads, "H").least(1).computed("from q");
     d.param("head_dim", head_dim, "D").least(1).computed("from q");
     d.param("causal", causal, "keys at or before the query");
@@ -41,8 +43,8 @@ struct RoutingTransformer : Mechanism {
     d.param("heads", heads, "of the module").least(1);
     d.param("local_attn_heads", local_attn_heads, "local heads among them, the first ones").least(0);
     d.param("dim_head", dim_head, "D of the module").least(1).computed("dim/heads");
-    d.param("local_attn_window_size", local_attn_window_size, "tokens a chunk of the local heads").least(1).computed("window_size/2");
-    d.param("rel_pos_emb", rel_pos_emb, "the local heads rotate their queries and keys");
+    d.param("local_attn_window_size", local_attn_window_size, "tokens a chunk of the local heads").least(1).computed("window_size");
+    d.param("rel_pos_emb", rel_pos_emb, "of the local heads; as released they rotate their queries and keys either way");
     d.input("q", q, "B N H D", "queries").when(!whole, "no module");
     d.input("k", k, "B M H D", "keys").when(!whole, "no module");
     d.input("v", v, "B M H D", "values").when(!whole, "no module");
@@ -91,7 +93,7 @@ struct RoutingTransformer : Mechanism {
     const auto B = queries.extent(0), N = queries.extent(1), H = queries.extent(2), D = queries.extent(3), M = keys.extent(1),
                c = means.extent(1);
     const auto window = std::min(window_size, N),
-               taken = std::min(receives_context ? context_window_size.value_or(window_size) : window_size, M);
+               taken = std::min(receives_context && !module ? context_window_size.value_or(window_size) : window_size, M);
     const bool same = shared() && !receives_context;
     if (same && M != N) fail("input k", std::to_string(N) + " keys with shared_qk", std::to_string(M));
     const Chosen from = choose(ops, queries, window), to = same ? from : choose(ops, keys, taken);
@@ -129,28 +131,26 @@ struct RoutingTransformer : Mechanism {
     return bias;
   }
 
-  /// (B, N, local heads, D): own chunk and the one before.
+  /// (B, N, local heads, D): own chunk and the one before; the one after too where not causal.
   Tensor near(const Ops& ops, std::int64_t D) const {
-    const auto N = x.extent(1), chunk = local_attn_window_size.value_or(std::max<std::int64_t>(1, window_size / 2)),
+    const auto N = x.extent(1), chunk = local_attn_window_size.value_or(window_size),
                blocks = (N + chunk - 1) / chunk;
     const auto parts =
         ops.split(ops.linear(x, local_weight, local_bias), 2, {local_attn_heads * D, local_attn_heads * D, local_attn_heads * D});
     Tensor a = split_heads(parts[0], local_attn_heads), b = split_heads(parts[1], local_attn_heads);
-    if (rel_pos_emb) {
-      if (D % 2 != 0) fail("parameter dim_head", "an even width with rel_pos_emb", std::to_string(D));
-      Tensor cos(DType::f32, {N, D / 2}), sin(DType::f32, {N, D / 2});
-      for (std::int64_t i = 0; i < N; ++i)
-        for (std::int64_t f = 0; f < D / 2; ++f) {
-          const double angle = double(i) * std::pow(10000.0, -2.0 * double(f) / double(D));
-          cos.data<float>()[i * (D / 2) + f] = float(std::cos(angle)), sin.data<float>()[i * (D / 2) + f] = float(std::sin(angle));
-        }
-      a = ops.rope(a, cos, sin), b = ops.rope(b, cos, sin);
-    }
+    if (D % 2 != 0) fail("parameter dim_head", "an even width, which rotates", std::to_string(D));
+    Tensor cos(DType::f32, {N, D / 2}), sin(DType::f32, {N, D / 2});
+    for (std::int64_t i = 0; i < N; ++i)
+      for (std::int64_t f = 0; f < D / 2; ++f) {
+        const double angle = double(i) * std::pow(10000.0, -2.0 * double(f) / double(D));
+        cos.data<float>()[i * (D / 2) + f] = float(std::cos(angle)), sin.data<float>()[i * (D / 2) + f] = float(std::sin(angle));
+      }
+    a = ops.rope(a, cos, sin), b = ops.rope(b, cos, sin);
     const Tensor keep = Tensor::zeros(DType::boolean, {1, 1, blocks, blocks});
     for (std::int64_t i = 0; i < blocks; ++i)
-      for (std::int64_t j = std::max<std::int64_t>(0, i - 1); j <= i; ++j) keep.data<std::uint8_t>()[i * blocks + j] = 1;
+      for (std::int64_t j = std::max<std::int64_t>(0, i - 1); j <= (causal ? i : std::min(i + 1, blocks - 1)); ++j) keep.data<std::uint8_t>()[i * blocks + j] = 1;
     AttendOptions o;
-    o.causal = true;
+    o.causal = causal;
     o.blocks = BlockMask{keep, chunk, chunk};
     return ops.attend(a, b, split_heads(parts[2], local_attn_heads), o).out;
   }
