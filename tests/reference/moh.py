@@ -12,6 +12,9 @@ def reference(p, inputs, w):
     d = p["head_dim"]
     rows = []
     for t in x.reshape(-1, C):
+        if K == 0:
+            rows.append((w["wg_1.weight"] @ t).softmax(0) * S)
+            continue
         r = (w["wg.weight"] @ t).softmax(0)
         top = set(r.topk(K).indices.tolist())
         total = sum(r[i] for i in top)
@@ -29,10 +32,11 @@ def reference(p, inputs, w):
 
 
 def case(name, seed, H, S, K, C=12, d=3, qk=False):
-    s = {"qkv.weight": (3 * H * d, C), "qkv.bias": (3 * H * d,), "proj.weight": (C, H * d), "proj.bias": (C,), "wg.weight": (H - S, C)}
-    s |= {"wg_0.weight": (2, C), "wg_1.weight": (S, C)} if S else {}
+    s = {"qkv.weight": (3 * H * d, C), "qkv.bias": (3 * H * d,), "proj.weight": (C, H * d), "proj.bias": (C,)}
+    s |= {"wg.weight": (H - S, C)} if K else {}
+    s |= ({"wg_0.weight": (2, C)} if K else {}) | {"wg_1.weight": (S, C)} if S else {}
     s |= {n + t: ((d,), 0.3, 1.0) for n in ("q_norm", "k_norm") for t in (".weight", ".bias")} if qk else {}
     return name, {"dim": C, "num_heads": H, "head_dim": d, "shared_head": S, "routed_head": K, "qk_norm": qk}, draw(seed, x=(2, 5, C)), draw(seed + 50, 0.5, **s)
 
 
-run("moh", reference, [case("no-shared", 1, 4, 0, 2), case("qk-norm", 2, 6, 2, 3, qk=True), case("one-routed", 3, 4, 3, 1)], "a token at a time")
+run("moh", reference, [case("no-shared", 1, 4, 0, 2), case("qk-norm", 2, 6, 2, 3, qk=True), case("one-routed", 3, 4, 3, 1), case("all-shared", 4, 5, 5, 0, C=7)], "a token at a time")

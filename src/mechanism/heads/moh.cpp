@@ -20,7 +20,7 @@ struct Moh : Mechanism {
     d.param("num_heads", num_heads, "H, heads").least(1);
     d.param("head_dim", head_dim, "width of a head").least(1).computed("dim/num_heads");
     d.param("shared_head", shared_head, "first heads, which every token uses").least(0);
-    d.param("routed_head", routed_head, "other heads that a token uses").least(0);
+    d.param("routed_head", routed_head, "other heads that a token uses; 0: every head is shared").least(0);
     d.param("qk_norm", qk_norm, "layer norm of queries and keys");
     const std::string head = head_dim ? "head_dim" : "int(dim/num_heads)";
     d.input("x", x, "B N dim", "tokens");
@@ -30,8 +30,9 @@ struct Moh : Mechanism {
       d.weight(std::string(name) + ".weight", *weight, head).when(qk_norm, "qk_norm");
       d.weight(std::string(name) + ".bias", *bias, head).when(qk_norm, "qk_norm");
     }
-    d.weight("wg.weight", w_routed, "num_heads-shared_head dim", "router");
-    d.weight("wg_0.weight", w_balance, "2 dim", "balance of shared and routed heads").when(shared_head > 0, "shared_head>0");
+    d.weight("wg.weight", w_routed, "num_heads-shared_head dim", "router").when(routed_head > 0, "routed_head>0");
+    d.weight("wg_0.weight", w_balance, "2 dim", "balance of shared and routed heads")
+        .when(shared_head > 0 && routed_head > 0, "shared_head>0, routed_head>0");
     d.weight("wg_1.weight", w_shared, "shared_head dim", "weights of the shared heads").when(shared_head > 0, "shared_head>0");
     d.output("out", out, "B N dim");
     d.output("gates", gates, "B N num_heads", "0 where a head is dropped");
@@ -41,15 +42,21 @@ struct Moh : Mechanism {
     const auto B = x.extent(0), N = x.extent(1), H = num_heads, R = H - shared_head;
     if (routed_head > R)
       fail("parameter routed_head", "at most num_heads - shared_head = " + std::to_string(R), std::to_string(routed_head));
-    const Tensor p = ops.softmax(ops.linear(x, w_routed), 2);
-    const Tensor chosen = ops.topk(ops.no_gradient(p, "top-k choice"), routed_head, 2).second;
-    const Tensor kept = ops.mul(p, ops.scatter_add(ops.full(chosen.shape(), 1), 2, chosen, R));
-    const Tensor total = ops.maximum(ops.sum(kept, {2}, true), ops.full({}, std::numeric_limits<float>::epsilon()));
-    gates = ops.scale(ops.div(kept, total), float(routed_head));
-    if (shared_head > 0) {
-      const Tensor shared = ops.scale(ops.softmax(ops.linear(x, w_shared), 2), float(shared_head));
-      const Tensor balance = ops.scale(ops.softmax(ops.linear(x, w_balance), 2), 2);
-      gates = ops.concat({ops.mul(shared, balance.slice(2, 0, 1)), ops.mul(gates, balance.slice(2, 1, 1))}, 2);
+    if (routed_head == 0 && R > 0)
+      fail("parameter shared_head", "num_heads where routed_head is 0, " + std::to_string(H), std::to_string(shared_head));
+    const auto shared = [&] { return ops.scale(ops.softmax(ops.linear(x, w_shared), 2), float(shared_head)); };
+    if (routed_head == 0) {
+      gates = shared();
+    } else {
+      const Tensor p = ops.softmax(ops.linear(x, w_routed), 2);
+      const Tensor chosen = ops.topk(ops.no_gradient(p, "top-k choice"), routed_head, 2).second;
+      const Tensor kept = ops.mul(p, ops.scatter_add(ops.full(chosen.shape(), 1), 2, chosen, R));
+      const Tensor total = ops.maximum(ops.sum(kept, {2}, true), ops.full({}, std::numeric_limits<float>::epsilon()));
+      gates = ops.scale(ops.div(kept, total), float(routed_head));
+      if (shared_head > 0) {
+        const Tensor balance = ops.scale(ops.softmax(ops.linear(x, w_balance), 2), 2);
+        gates = ops.concat({ops.mul(shared(), balance.slice(2, 0, 1)), ops.mul(gates, balance.slice(2, 1, 1))}, 2);
+      }
     }
     const auto d = wo.extent(1) / H;
     const Tensor qkv = ops.linear(x, wqkv, bqkv).reshape({B, N, 3, H, d});
