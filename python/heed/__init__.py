@@ -10,12 +10,12 @@ the wrong kind are TypeErrors; both name the argument. Every call takes `threads
     out = heed.run("sliding-window", {"q": q, "k": k, "v": v}, window=[128, 0])
     out = heed.sliding_window(q=q, k=k, v=v, window=[128, 0])        # the same; help(heed.sliding_window)
 """
-from ._attend import attend, why
+from ._attend import attend, attend_ragged, why
 from ._catalogue import doctor, info, initial_weights, list, run, verify  # noqa: A004
 from ._heed import ops, read_safetensors, write_safetensors
 
 __version__ = "0.1.0"
-__all__ = ["attend", "doctor", "info", "initial_weights", "list", "mechanisms", "ops", "read_safetensors", "run", "verify", "why",
+__all__ = ["attend", "attend_ragged", "doctor", "info", "initial_weights", "list", "mechanisms", "ops", "read_safetensors", "run", "verify", "why",
            "write_safetensors"]
 
 

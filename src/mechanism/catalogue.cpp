@@ -124,7 +124,7 @@ std::string describe_mechanism(const std::string& slug, const std::string& param
                                                                         {"when", e->condition},
                                                                         {"present", e->present}});
   for (const auto& p : defaults.params) {
-    json item = {{"name", p->name}, {"default", mechanism::value_of(*p)}, {"doc", p->doc}};
+    json item = {{"name", p->name}, {"type", mechanism::type_of(*p)}, {"default", mechanism::value_of(*p)}, {"doc", p->doc}};
     if (!p->computed_as.empty()) item["computed"] = p->computed_as;
     if (!p->choices.empty()) item["choices"] = p->choices;
     result["params"].push_back(item);

@@ -89,7 +89,46 @@ json to_json(const Choice& value) {
   return std::visit([](const auto& held) { return json(held); }, value);
 }
 
+template <class T>
+struct Type;
+template <>
+struct Type<bool> {
+  static std::string name() { return "bool"; }
+};
+template <>
+struct Type<std::int64_t> {
+  static std::string name() { return "int"; }
+};
+template <>
+struct Type<double> {
+  static std::string name() { return "float"; }
+};
+template <>
+struct Type<std::string> {
+  static std::string name() { return "text"; }
+};
+template <>
+struct Type<Choice> {
+  static std::string name() { return "bool or text"; }
+};
+template <>
+struct Type<std::map<std::string, std::int64_t>> {
+  static std::string name() { return "map of int"; }
+};
+template <class T>
+struct Type<std::vector<T>> {
+  static std::string name() { return "list of " + Type<T>::name(); }
+};
+template <class T>
+struct Type<std::optional<T>> {
+  static std::string name() { return Type<T>::name() + " or null"; }
+};
+
 }  // namespace
+
+std::string type_of(const ParamEntry& param) {
+  return std::visit([]<class T>(T*) { return Type<T>::name(); }, param.slot);
+}
 
 json value_of(const ParamEntry& param) {
   return std::visit([](auto* slot) { return to_json(*slot); }, param.slot);

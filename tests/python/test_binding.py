@@ -139,8 +139,110 @@ def test_attend_extras_and_blocks():
     assert "tiles/" in heed.why(q, k, v, causal=True)
 
 
+def test_first_keys_and_dilation():
+    q, k, v = qkv()
+    p, j = torch.arange(5)[:, None] + 2, torch.arange(7)
+    near = (j >= p - 1) & (j <= p)
+    torch.testing.assert_close(heed.attend(q, k, v, window=(1, 0), first_keys=2), heed.attend(q, k, v, mask=near | ((j < 2) & (j <= p))))
+    torch.testing.assert_close(heed.attend(q, k, v, causal=True, dilation=2), heed.attend(q, k, v, mask=(j <= p) & ((p - j) % 2 == 0)))
+
+
+RAGGED = {"causal": {"causal": True}, "window": {"window": (3, 1), "first_keys": 1}, "dilation": {"causal": True, "dilation": 2},
+          "sink and slopes": {"sink": torch.ones(4), "alibi_slopes": torch.full((4,), 0.25), "scale": 0.4}, "capped": {"softcap": 2.0}}
+
+
+@pytest.mark.parametrize("name", RAGGED)
+def test_ragged(name):
+    options = RAGGED[name]
+    torch.manual_seed(0)
+    queries, keys = torch.tensor([0, 3, 3, 8]), torch.tensor([0, 5, 7, 15])  # the second sequence has keys and no query
+    q, k, v = torch.randn(8, 4, 8), torch.randn(15, 2, 8), torch.randn(15, 2, 6)
+
+    def one_by_one(q, k, v, **options):
+        parts = [heed.attend(*(x[None, a[b]:a[b + 1]] for x, a in ((q, queries), (k, keys), (v, keys))), return_lse=True, **options) for b in (0, 2)]
+        return torch.cat([out[0] for out, _ in parts]), torch.cat([lse[0] for _, lse in parts], 1)
+    got, lse = heed.attend_ragged(q, k, v, queries, keys, return_lse=True, **options)
+    want = one_by_one(q, k, v, **options)
+    torch.testing.assert_close(got, want[0])
+    torch.testing.assert_close(lse, want[1])
+    assert torch.equal(heed.attend_ragged(q, k, v, queries, keys, **options), got)
+    # Gradients of everything that has one, out and lse together.
+    mine, theirs = ([x.clone().requires_grad_() for x in (q, k, v)] for _ in range(2))
+    terms = [{n: x.clone().requires_grad_() if isinstance(x, torch.Tensor) else x for n, x in options.items()} for _ in range(2)]
+    a, b = torch.randn_like(got), torch.randn_like(lse)
+    out, lse = heed.attend_ragged(*mine, queries, keys, return_lse=True, **terms[0])
+    torch.testing.assert_close(out, got)
+    ((out * a).sum() + (lse * b).sum()).backward()
+    out, lse = one_by_one(*theirs, **terms[1])
+    ((out * a).sum() + (lse * b).sum()).backward()
+    for x, y in zip(mine, theirs):
+        assert y.grad.norm() > 0
+        torch.testing.assert_close(x.grad, y.grad)
+    for n in terms[0]:
+        if isinstance(terms[0][n], torch.Tensor):
+            torch.testing.assert_close(terms[0][n].grad, terms[1][n].grad)
+
+
+def test_ragged_numpy_and_its_own_offsets():
+    x = torch.randn(6, 2, 8).numpy()
+    offsets = np.array([0, 4, 6])
+    got = heed.attend_ragged(x, x, x, offsets, causal=True)
+    assert isinstance(got, np.ndarray)
+    np.testing.assert_allclose(got[4:], heed.attend(x[None, 4:], x[None, 4:], x[None, 4:], causal=True)[0], rtol=1e-5, atol=1e-6)
+    assert heed.attend_ragged(x[:0], x[:0], x[:0], np.array([0, 0])).shape == (0, 2, 8)
+
+
+@pytest.mark.parametrize("weighting", ["softmax", "sigmoid", "relu", "softmax_plus_one"])
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"window": (2, 1), "first_keys": 1}, {"causal": True, "dilation": 2}, {"softcap": 3.0}],
+                         ids=["all", "causal", "window", "dilation", "softcap"])
+def test_attend_backward(weighting, options):
+    """torch.autograd through heed.attend beside torch in float64, of every tensor that has a gradient."""
+    torch.manual_seed(1)
+    q, k, v = qkv()
+    tensors = {"q": q, "k": k, "v": v, "bias": torch.randn(4, 5, 7), "alibi_slopes": torch.rand(4)}
+    if weighting == "softmax":
+        tensors["sink"] = torch.randn(4)
+    single = {n: x.clone().requires_grad_() for n, x in tensors.items()}
+    double = {n: x.double().requires_grad_() for n, x in tensors.items()}
+    out = heed.attend(**single, weighting=weighting, **options)
+    cotangent = torch.randn(out.shape)
+    (out * cotangent).sum().backward()
+    p, j = torch.arange(5)[:, None] + 2, torch.arange(7)
+    left, right = options.get("window", (-1, -1))
+    see = torch.ones(5, 7, dtype=torch.bool)
+    if options.get("causal"):
+        see &= j <= p
+    if left >= 0:
+        see &= ((j >= p - left) | (j < options.get("first_keys", 0))) & (j <= p + right)
+    see &= (p - j) % options.get("dilation", 1) == 0
+    s = torch.einsum("bnhd,bmhd->bhnm", double["q"], double["k"].repeat_interleave(2, 2)) / 8**0.5
+    if "softcap" in options:
+        s = options["softcap"] * (s / options["softcap"]).tanh()
+    s = s + double["bias"] - double["alibi_slopes"][:, None, None] * (p - j).abs()
+    if weighting in ("sigmoid", "relu"):
+        w = (s.sigmoid() if weighting == "sigmoid" else s.relu() / 7) * see
+    else:
+        more = double["sink"] if weighting == "softmax" else torch.zeros(4, dtype=torch.float64)
+        w = torch.cat([s.masked_fill(~see, -torch.inf), more[:, None, None].expand(*s.shape[:3], 1)], -1).softmax(-1)[..., :-1]
+    want = torch.einsum("bhnm,bmhe->bnhe", w, double["v"].repeat_interleave(2, 2))
+    torch.testing.assert_close(out.double(), want, rtol=1e-5, atol=1e-5)
+    (want * cotangent).sum().backward()
+    for name in tensors:
+        assert double[name].grad.norm() > 0, name
+        torch.testing.assert_close(single[name].grad.double(), double[name].grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
 q, k, v = (x.numpy() for x in qkv())
+RAGGED_ARGUMENTS = q[0], k[0], v[0]
 WRONG = {
+    "first keys": (ValueError, "first_keys", lambda: heed.attend(q, k, v, first_keys=-1)),
+    "dilation": (ValueError, "dilation", lambda: heed.attend(q, k, v, dilation=0)),
+    "ragged rank": (ValueError, "q: expected", lambda: heed.attend_ragged(q, k[0], v[0], np.array([0, 5]), np.array([0, 7]))),
+    "offsets' end": (ValueError, "query_offsets", lambda: heed.attend_ragged(*RAGGED_ARGUMENTS, np.array([0, 4]), np.array([0, 7]))),
+    "offsets' type": (ValueError, "key_offsets", lambda: heed.attend_ragged(*RAGGED_ARGUMENTS, np.array([0, 5]), np.array([0.0, 7.0], np.float32))),
+    "offsets fall": (ValueError, "key_offsets", lambda: heed.attend_ragged(*RAGGED_ARGUMENTS, np.array([0, 5, 5]), np.array([0, 8, 7]))),
+    "offsets with gradients": (ValueError, "key_offsets: expected int64", lambda: heed.attend_ragged(
+        torch.tensor(q[0], requires_grad=True), torch.tensor(k[0]), torch.tensor(v[0]), torch.tensor([0, 5, 5]), torch.tensor([0, 8, 7]))),
     "float64": (ValueError, "q: expected dtype", lambda: heed.attend(q.astype(np.float64), k, v)),
     "complex": (ValueError, "q: expected dtype", lambda: heed.attend(torch.zeros(1, 2, 3, 4, dtype=torch.complex64), k, v)),
     "big-endian": (ValueError, "q: expected dtype", lambda: heed.attend(q.astype(">f4"), k, v)),
