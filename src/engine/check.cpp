@@ -98,7 +98,7 @@ void choose(Call& c) {
                : pairs != nullptr && c.q.dtype != DType::f16 ? pairs
                : c.q.dtype == DType::f32                     ? c.table->strict
                                                              : c.table->brief;
-  if (c.N * c.share <= direct_rows && (c.D == 1 || c.k.strides[3] == 1) && (c.E == 1 || c.v.strides[3] == 1)) {
+  if (c.N > 0 && c.N * c.share <= direct_rows && (c.D == 1 || c.k.strides[3] == 1) && (c.E == 1 || c.v.strides[3] == 1)) {
     const kernel::DirectPairs few = kernel::direct_pairs_of(c.context.isa);
     const bool paired = fast && few.direct && c.q.dtype == DType::bf16;
     if (!c.extras.column_sums && !c.extras.weights) c.direct = paired ? few.direct : &c.table->direct;

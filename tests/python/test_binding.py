@@ -139,6 +139,14 @@ def test_attend_extras_and_blocks():
     assert "tiles/" in heed.why(q, k, v, causal=True)
 
 
+def test_no_queries_or_no_keys():
+    q, k, v = qkv()
+    out, lse = heed.attend(q[:, :0], k, v, return_lse=True)
+    assert out.shape == (q.shape[0], 0, 4, v.shape[3]) and lse.shape == (q.shape[0], 4, 0)
+    out, lse = heed.attend(q, k[:, :0], v[:, :0], return_lse=True)
+    assert not out.any() and (lse == -torch.inf).all()
+
+
 def test_first_keys_and_dilation():
     q, k, v = qkv()
     p, j = torch.arange(5)[:, None] + 2, torch.arange(7)

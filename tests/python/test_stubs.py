@@ -25,7 +25,7 @@ def signature_of(node):
     padded = [None] * (len(plain) - len(a.defaults)) + a.defaults
     made = [(p.arg, P.POSITIONAL_ONLY if p in a.posonlyargs else P.POSITIONAL_OR_KEYWORD, d) for p, d in zip(plain, padded)]
     made += [(p.arg, P.KEYWORD_ONLY, d) for p, d in zip(a.kwonlyargs, a.kw_defaults)]
-    made += [(a.kwarg.arg, P.VAR_KEYWORD, None)] * bool(a.kwarg)
+    made += [(a.kwarg.arg, P.VAR_KEYWORD, None)] if a.kwarg else []
     return [(name, kind, P.empty if d is None else ast.literal_eval(d)) for name, kind, d in made]
 
 
