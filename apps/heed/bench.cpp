@@ -106,6 +106,7 @@ json measure(const std::string& slug, const Request& r, const Context& context, 
   json shape;
   for (const auto& input : first)
     if (shape.is_null() && shapes.contains(input["name"])) shape = shapes[input["name"].get<std::string>()];
+  if (shape.is_null() && !shapes.empty()) shape = shapes.begin().value();  // all of a pattern
   json row = {{"slug", slug},
               {"shape", shape},
               {"inputs", shapes},

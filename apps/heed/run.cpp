@@ -47,16 +47,16 @@ int run(const Request& r) {
   const Example given = drawn ? r.make(r.slug) : from_file(r);
   SafeTensors written;
   written.metadata = {{"mechanism", r.slug}, {"params", given.params}};
-  for (const auto& [name, tensor] : given.inputs) {
-    if (!drawn) break;
-    fmt::print("in.{} {} {}\n", name, name_of(tensor.dtype()), tensor.shape().text());
-    written.tensors["in." + name] = tensor;
-  }
   for (const auto& [name, tensor] : given.weights)
     if (drawn) written.tensors["weight." + name] = tensor;
   std::vector<std::string> outputs = r.outputs;
   if (!outputs.empty() && std::find(outputs.begin(), outputs.end(), "out") == outputs.end()) outputs.push_back("out");
   const Tensors results = heed::run(r.slug, given.inputs, given.weights, given.params, outputs, r.context());
+  for (const auto& [name, tensor] : given.inputs) {
+    if (!drawn) break;
+    fmt::print("in.{} {} {}\n", name, name_of(tensor.dtype()), tensor.shape().text());
+    written.tensors["in." + name] = tensor;
+  }
   for (const auto& [name, tensor] : results) {
     fmt::print("{} {} {}\n", name, name_of(tensor.dtype()), tensor.shape().text());
     written.tensors["out." + name] = tensor;

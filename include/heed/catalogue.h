@@ -65,7 +65,7 @@ Tensors initial_weights(const std::string& slug, const Tensors& inputs = {}, con
 struct Example {
   Tensors inputs, weights;
   std::string params;                         ///< all of them, as a JSON object
-  std::map<std::string, std::int64_t> sizes;  ///< of the symbols in the shapes of the declaration that are no parameters
+  std::map<std::string, std::int64_t> sizes;  ///< of the symbols in the shapes of the declaration that no parameter says
 };
 
 /// An example of what a mechanism takes under these parameters: its required inputs and those in `with`, of sizes that the

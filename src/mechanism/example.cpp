@@ -109,7 +109,7 @@ Example example(const std::string& slug, const std::map<std::string, std::int64_
     for (auto& [name, tensor] : *group)
       if (tensor.dtype() == DType::f32 && dtype != DType::f32) tensor = tensor.to(dtype);
   for (const auto& [symbol, size] : of.symbols())
-    if (!effective.contains(symbol)) result.sizes[symbol] = std::int64_t(size);
+    if (!effective.contains(symbol) || effective[symbol].is_null()) result.sizes[symbol] = std::int64_t(size);
   return result;
 }
 
