@@ -222,6 +222,92 @@ void pick(const float* x, const std::int32_t* index, const float* weight, std::i
   }
 }
 
+/// A sum whose rounding goes into `low`.
+inline V two_sum(V a, V b, V& low) {
+  const V s = add(a, b), part = sub(s, a);
+  low = add(low, add(sub(a, sub(s, part)), sub(b, part)));
+  return s;
+}
+
+/// Where coordinates fall on an axis of n elements: whole places, and (not nearest) how far behind them, to twice f32's digits before.
+struct AxisPlaces {
+  float scale, middle, most, first, span;
+  int edges;
+  bool nearest;
+
+  AxisPlaces(std::int64_t n, bool near, int beyond, bool corners)
+      : scale(corners ? float(n - 1) / 2 : float(n) / 2),
+        middle(float(n - 1) / 2),
+        most(float(n - 1)),
+        first(corners ? 0 : -0.5f),
+        span(corners ? float(n - 1) : float(n)),
+        edges(beyond),
+        nearest(near) {}
+
+  inline __attribute__((always_inline)) V of(V x, V& behind) const {
+    const V p = mul(x, set1(scale));
+    V low = fms(x, set1(scale), p), s = two_sum(p, set1(middle), low);
+    if (edges == 2 && span == 0) s = low = mul(zero(), x);
+    if (edges == 2 && span > 0) {
+      V a = two_sum(s, set1(-first), low);
+      low = if_less(a, zero(), sub(zero(), low), low), a = abs(a);
+      const V turns = floor_of(mul(a, set1(0.5f / span)));
+      a = fma(turns, set1(-2 * span), a);
+      low = if_less(set1(span), a, sub(zero(), low), low), a = if_less(set1(span), a, sub(set1(2 * span), a), a);
+      s = two_sum(a, set1(first), low);
+    }
+    if (edges != 0) {
+      low = if_less(s, zero(), zero(), if_less(set1(most), s, zero(), low));
+      s = min(set1(most), max(zero(), s));
+    }
+    low = if_less(abs(s), set1(1e9f), low, zero()), s = if_less(abs(s), set1(1e9f), s, set1(-100));  // NaN and the far away read nothing
+    if (nearest) {
+      const V place = round(s), rest = add(sub(s, place), low), half = set1(0.5f), one = set1(1);
+      return if_less(half, rest, add(place, one), if_less(rest, sub(zero(), half), sub(place, one), place));
+    }
+    const V place = floor_of(s), rest = add(sub(s, place), low), one = set1(1);
+    behind = if_less(rest, zero(), add(rest, one), rest);
+    return if_less(rest, zero(), sub(place, one), place);
+  }
+  static V floor_of(V x) {
+    const V r = round(x);
+    return if_less(x, r, sub(r, set1(1)), r);
+  }
+  /// The weight, or 0, and the place, or 0, of what lies outside.
+  inline __attribute__((always_inline)) void inside(V& place, V& weight) const {
+    const V in = if_less(place, zero(), zero(), if_less(set1(most), place, zero(), set1(1)));
+    place = mul(place, in), weight = mul(weight, in);
+  }
+};
+
+void points(const float* at, std::int64_t n, std::int64_t high, std::int64_t wide, bool nearest, int edges, bool corners, std::int32_t* index,
+            float* weight) {
+  const AxisPlaces across(wide, nearest, edges, corners), down(high, nearest, edges, corners);
+  for (std::int64_t i = 0; i < n; i += width) {
+    const int rest = n - i < width ? int(n - i) : width;
+    float pairs[2 * width + 1] = {};
+    __builtin_memcpy(pairs, at + 2 * i, std::size_t(2 * rest) * sizeof(float));
+    const V x = evens(load(pairs), load(pairs + width)), y = evens(load(pairs + 1), load(pairs + 1 + width));
+    V tx = zero(), ty = zero();
+    const V px = across.of(x, tx), py = down.of(y, ty), one = set1(1);
+    for (int h = 0; h < (nearest ? 1 : 2); ++h)
+      for (int w = 0; w < (nearest ? 1 : 2); ++w) {
+        V column = w ? add(px, one) : px, row = h ? add(py, one) : py;
+        V by = nearest || w == 0 ? sub(one, tx) : tx, share = nearest || h == 0 ? sub(one, ty) : ty;
+        across.inside(column, by), down.inside(row, share);
+        const std::int64_t to = (h * 2 + w) * n + i;
+        const V place = fma(row, set1(float(wide)), column), all = mul(share, by);
+        if (rest == width) {
+          store_whole(index + to, place), store(weight + to, all);
+        } else {
+          std::int32_t whole[width];
+          store_whole(whole, place), store_part(weight + to, all, rest);
+          for (int l = 0; l < rest; ++l) index[to + l] = whole[l];
+        }
+      }
+  }
+}
+
 void add(const float* x, float factor, float* out, std::int64_t n) {
   const V by = set1(factor);
   std::int64_t i = 0;
@@ -265,4 +351,4 @@ double squares(const float* x, float mean, std::int64_t n) {
       });
 }
 
-constexpr MapTable make_table() { return {taps, slide, columns, skip, largest, dots, pick, add, affine, sum, squares}; }
+constexpr MapTable make_table() { return {taps, slide, columns, skip, largest, dots, pick, points, add, affine, sum, squares}; }

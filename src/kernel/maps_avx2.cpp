@@ -22,6 +22,8 @@ inline float lanes(V x) {
 }
 /// Every second element of a and b, from the first on.
 inline V evens(V a, V b) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8)); }
+/// Of whole numbers.
+inline void store_whole(std::int32_t* p, V x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvtps_epi32(x)); }
 /// Single loads: gathers are slower here.
 inline __m128 four(const float* x, const std::int32_t* index) {
   const __m128 two = _mm_insert_ps(_mm_load_ss(x + index[0]), _mm_load_ss(x + index[1]), 0x10);

@@ -25,6 +25,8 @@ inline float lanes(V x) {
 inline V evens(V a, V b) {
   return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
 }
+/// Of whole numbers.
+inline void store_whole(std::int32_t* p, V x) { _mm512_storeu_si512(p, _mm512_cvtps_epi32(x)); }
 /// Single loads: gathers are slower here.
 inline __m128 four(const float* x, const std::int32_t* index) {
   const __m128 two = _mm_insert_ps(_mm_load_ss(x + index[0]), _mm_load_ss(x + index[1]), 0x10);

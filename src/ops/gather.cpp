@@ -169,7 +169,11 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
   need(index, DType::i64, "index");
   if (index.rank() != x.rank()) fail("index", "rank " + std::to_string(x.rank()), index.shape().text());
   const Shape shape = with_axis(x.shape(), axis, index.extent(axis));
-  const auto [at, rows] = places(context_, index, shape, axis, x.extent(axis));
+  // Indices that are read once are checked where they are read.
+  const bool once = index.shape() == shape;
+  const auto [at, rows] = once ? Places{index.dense(), false} : places(context_, index, shape, axis, x.extent(axis));
+  const auto& loops = kernel::elements_of(context_.isa);
+  std::atomic<bool> wrong{false};
   const Tensor from = x.dense();
   Tensor out(x.dtype(), shape);
   const Lanes cut = lanes(shape, axis);
@@ -188,6 +192,10 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
                const auto* lane = source + o * extent * cut.inner;
                auto* at_row = to + row * cut.inner;
                const std::int64_t* place = first + (by_rows ? row : row * cut.inner);
+               if (once && !loops.below(place, rest * cut.inner, extent)) {
+                 wrong = true;
+                 continue;
+               }
                if (by_rows)
                  for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner) copy_row(at_row, lane + place[e] * cut.inner, cut.inner);
                else if (cut.inner == 1)
@@ -199,6 +207,7 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
            });
   };
   by_size(x.dtype(), copy);
+  if (wrong) indices(context_, index, extent);  // says which
   return record("gather", out, {&x}, [at = at, axis, extent](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.scatter_add(p.gradient(), axis, at, extent)};
   });

@@ -144,9 +144,16 @@ Tensor Ops::grid_sample(const Tensor& x, const Tensor& grid, Resample mode, PadM
     const std::int64_t b = task / blocks, first = task % blocks * some, n = std::min(some, g.places - first);
     const std::unique_ptr<std::int32_t[]> index(new std::int32_t[std::size_t(entries * n)]);
     const std::unique_ptr<float[]> weight(new float[std::size_t(entries * n)]);
+    const bool together = g.axes == 2 && mode != Resample::cubic && g.size < 1 << 24;
+    if (together)
+      loops.points(at.raw<float>() + (b * g.places + first) * 2, n, g.in[1], g.in[2], mode == Resample::nearest,
+                   edges == PadMode::zeros       ? 0
+                   : edges == PadMode::replicate ? 1
+                                                 : 2,
+                   align_corners, index.get(), weight.get());
     Reads axis[3];
     axis[0].index[0] = 0, axis[0].weight[0] = 1;
-    for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t i = 0; i < n && !together; ++i) {
       const float* point = at.raw<float>() + (b * g.places + first + i) * g.axes;
       for (int a = 0; a < g.axes; ++a) read(point[a], g.in[std::size_t(2 - a)], mode, edges, align_corners, axis[2 - a]);
       std::int64_t to = i;

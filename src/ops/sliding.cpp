@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "heed/ops.h"
+#include "ops/copy.h"
 
 namespace heed::ops {
 
@@ -17,6 +18,11 @@ Planes::Planes(const Sliding& s) : s_(s) {
   pitch_ = phase_ * s.stride[2];
   size_ = reached(0) * high_ * pitch_;
   plain_ = s.stride[2] == 1 && s.before == Triple{0, 0, 0} && Triple{reached(0), high_, pitch_} == s.in;
+  const std::int64_t stride = s.stride[2], wide = s.in[2], before = s.before[2];
+  for (std::int64_t p = 0; p < stride; ++p) {  // places i with 0 <= p + stride i - before < wide
+    begin_.push_back(std::min(phase_, std::max<std::int64_t>(0, (before - p + stride - 1) / stride)));
+    end_.push_back(std::max(begin_.back(), std::min(phase_, (wide + before - p + stride - 1) / stride)));
+  }
   for (std::int64_t d = 0; d < s.kernel[0]; ++d)
     for (std::int64_t h = 0; h < s.kernel[1]; ++h)
       for (std::int64_t w = 0; w < s.kernel[2]; ++w) {
@@ -28,29 +34,30 @@ Planes::Planes(const Sliding& s) : s_(s) {
 /// body(its first float, where the map would have its place 0, and the places [begin, end) that the map fills) for each phase of a row.
 template <class F>
 void Planes::each_phase(F&& body) const {
-  const std::int64_t rows = pitch_ == 0 ? 0 : size_ / pitch_, stride = s_.stride[2], wide = s_.in[2], before = s_.before[2];
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t d = r / high_ - s_.before[0], h = r % high_ - s_.before[1];
-    const bool outside = d < 0 || h < 0 || d >= s_.in[0] || h >= s_.in[1];
-    for (std::int64_t p = 0; p < stride; ++p) {
-      // Places i with 0 <= p + stride i - before < wide.
-      const std::int64_t begin = outside ? 0 : std::min(phase_, std::max<std::int64_t>(0, (before - p + stride - 1) / stride));
-      const std::int64_t end = outside ? 0 : std::max(begin, std::min(phase_, (wide + before - p + stride - 1) / stride));
-      body(r * pitch_ + p * phase_, (d * s_.in[1] + h) * wide + p - before, begin, end);
+  if (size_ == 0) return;
+  const std::int64_t deep = size_ / pitch_ / high_, stride = s_.stride[2];
+  std::int64_t row = 0;
+  for (std::int64_t d = -s_.before[0]; d < deep - s_.before[0]; ++d)
+    for (std::int64_t h = -s_.before[1]; h < high_ - s_.before[1]; ++h, row += pitch_) {
+      const bool outside = d < 0 || h < 0 || d >= s_.in[0] || h >= s_.in[1];
+      const std::int64_t from = (d * s_.in[1] + h) * s_.in[2] - s_.before[2];
+      for (std::int64_t p = 0; p < stride; ++p) {
+        const auto at = std::size_t(p);
+        body(row + p * phase_, from + p, outside ? 0 : begin_[at], outside ? 0 : end_[at]);
+      }
     }
-  }
 }
 
 void Planes::load(const kernel::MapTable& loops, const float* map, float* ready, float fill) const {
   const std::int64_t stride = s_.stride[2];
   each_phase([&](std::int64_t place, std::int64_t from, std::int64_t begin, std::int64_t end) {
     float* to = ready + place;
-    std::fill(to, to + begin, fill);
+    ops::fill(to, begin, fill);
     if (stride == 1)
-      std::copy(map + from + begin, map + from + end, to + begin);
+      copy_bytes(reinterpret_cast<char*>(to + begin), reinterpret_cast<const char*>(map + from + begin), std::size_t(end - begin) * sizeof(float));
     else if (begin < end)
       loops.skip(map + from + stride * begin, stride, to + begin, end - begin);
-    std::fill(to + end, to + phase_, fill);
+    ops::fill(to + end, phase_ - end, fill);
   });
 }
 

@@ -85,6 +85,7 @@ class Planes {
   std::int64_t high_, pitch_, phase_, size_;
   bool plain_;
   std::vector<std::int64_t> taps_;
+  std::vector<std::int64_t> begin_, end_;  ///< of each phase, the places that a row of the map fills
 };
 
 /// Every window of x, [B, C, *kernel, *out], `fill` beyond the edges: a view of x or of its padded copy.
