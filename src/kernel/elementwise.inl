@@ -9,7 +9,7 @@ void map(const float* x, std::int64_t n, float* to) {
   if (i < n) store_part(to + i, f(load_part(x + i, int(n - i))), int(n - i));
 }
 
-/// Vectors with numbers from 1e5 on, infinite or NaN go through f64 one by one.
+/// Numbers from 1e5 on, infinite or NaN go through f64 one by one.
 template <int quarter>
 void wave(const float* x, std::int64_t n, float* to) {
   for (std::int64_t i = 0; i < n; i += width) {
@@ -40,19 +40,21 @@ void clamp(const float* x, std::int64_t n, float a, float b, float* to) {
   for (; i + width <= n; i += width) store(to + i, min(high, max(low, load(x + i))));
   if (i < n) store_part(to + i, min(high, max(low, load_part(x + i, int(n - i)))), int(n - i));
 }
-/// Vectors with numbers that are not positive, denormal, infinite or NaN go through the library's f64 one by one.
+/// Numbers that are not positive, denormal, infinite or NaN go through the library's f64 one by one.
 void power(const float* x, std::int64_t n, float a, float, float* to) {
+  const float infinite = __builtin_inff();
   for (std::int64_t i = 0; i < n; i += width) {
     const int rest = n - i < width ? int(n - i) : width;
     const V v = rest == width ? load(x + i) : if_less(keep_part(set1(1), rest), set1(1), set1(1), load_part(x + i, rest));
-    V y;
-    if (some(either(less_than(v, set1(0x1p-126f)), not_less(v, set1(__builtin_inff()))))) {
-      float lane[width];
-      store(lane, v);
-      for (float& l : lane) l = float(__builtin_pow(double(l), double(a)));
-      y = load(lane);
-    } else {
-      y = join(power_of(low_half(v), a), power_of(high_half(v), a));
+    const M strange = either(less_than(v, set1(0x1p-126f)), not_less(v, set1(infinite)));
+    const V safe = choice(strange, set1(1), v);
+    V y = join(power_of(low_half(safe), a), power_of(high_half(safe), a));
+    if (some(strange)) {
+      float in[width], out[width];
+      store(in, v), store(out, y);
+      for (int l = 0; l < width; ++l)
+        if (!(in[l] >= 0x1p-126f && in[l] < infinite)) out[l] = float(__builtin_pow(double(in[l]), double(a)));
+      y = load(out);
     }
     rest == width ? store(to + i, y) : store_part(to + i, y, rest);
   }

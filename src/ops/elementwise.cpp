@@ -19,7 +19,7 @@ Tensor map(const Context& context, const Tensor& x, F&& loop) {
   need(x, DType::f32, "x");
   const Tensor from = x.with_origin(nullptr).dense();
   Tensor out(DType::f32, x.shape());
-  pieces(context.threads, x.count(), grain(context.threads, x.count()),
+  pieces(context.threads, x.count(), 16384,
          [&, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
            loop(source + begin, end - begin, to + begin);
          });
@@ -31,7 +31,7 @@ template <class F>
 void rows(int threads, const Shape& shape, const Tensor& a, const Tensor& b, F&& body) {
   const std::int64_t wide = shape.rank() ? shape[-1] : 1, count = shape.count();
   if (count == 0) return;
-  pieces(threads, count / wide, grain(threads, count) / wide, [&](std::int64_t begin, std::int64_t end) {
+  pieces(threads, count / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
     std::array<std::int64_t, max_rank> index{};
     std::int64_t first = 0, second = 0, rest = begin;
     for (int i = shape.rank() - 2; i >= 0; --i) {
@@ -83,7 +83,7 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, 
   Tensor out(dtype, shape);
   if (shape.count() == 0) return out;
   if (same && a.raw_view().contiguous() && b.raw_view().contiguous()) {
-    pieces(context.threads, shape.count(), grain(context.threads, shape.count()), [&](std::int64_t begin, std::int64_t end) {
+    pieces(context.threads, shape.count(), 16384, [&](std::int64_t begin, std::int64_t end) {
       loop(a.raw<float>() + begin, 1, b.raw<float>() + begin, 1, end - begin, out.raw<T>() + begin);
     });
     return out;
@@ -98,7 +98,7 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, 
          out.raw<T>() + row * wide + begin);
   };
   if (left.rank() == 1)
-    pieces(context.threads, wide, grain(context.threads, wide), [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
+    pieces(context.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
   else
     rows(context.threads, left.shape(), left, right,
          [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
@@ -168,7 +168,7 @@ Tensor Ops::where(const Tensor& mask, const Tensor& a, const Tensor& b) const {
            out.raw<float>() + row * wide + begin);
   };
   if (left.rank() == 1)
-    pieces(context_.threads, wide, grain(context_.threads, wide),
+    pieces(context_.threads, wide, 16384,
            [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
   else
     rows(context_.threads, left.shape(), left, right,
@@ -196,7 +196,7 @@ Tensor combine(int threads, const Tensor& a, const Tensor& b, F&& value) {
   const Shape shape = joint(a.shape(), b.shape(), "b");
   const Tensor left = a.broadcast(shape).dense(), right = b.broadcast(shape).dense();
   Tensor out(DType::boolean, shape);
-  pieces(threads, shape.count(), 8 * grain(threads, shape.count() / 8), [&](std::int64_t begin, std::int64_t end) {
+  pieces(threads, shape.count(), 131072, [&](std::int64_t begin, std::int64_t end) {
     const auto *x = left.raw<std::uint8_t>(), *y = right.raw<std::uint8_t>();
     auto* to = out.raw<std::uint8_t>();
     std::uint64_t p = 0, q = 0;

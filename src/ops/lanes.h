@@ -50,17 +50,14 @@ inline Lanes lanes(const Shape& shape, int axis) {
   return lanes;
 }
 
-/// body(begin, end) over [0, count) in pieces of about `unit`.
+/// body(begin, end) over [0, count), in a piece a thread where that leaves `unit` or more for each: a thread then finds what it wrote
+/// and read the last time in its own cache.
 template <class F>
 void pieces(int threads, std::int64_t count, std::int64_t unit, F&& body) {
-  unit = std::max<std::int64_t>(unit, 1);
+  const std::int64_t workers = base::thread_count(threads);
+  const std::int64_t share = (count + workers - 1) / workers;
+  unit = std::max<std::int64_t>({unit, 1, share < 4096 ? share : (share + 63) / 64 * 64});
   base::parallel(threads, (count + unit - 1) / unit, [&](std::int64_t i, int) { body(i * unit, std::min(count, (i + 1) * unit)); });
-}
-
-/// A unit for pieces of what passes through memory once and costs little: as large as leaves every thread a few.
-inline std::int64_t grain(int threads, std::int64_t count) {
-  constexpr std::int64_t least = 16384;
-  return count <= least ? least : std::max(least, count / (4 * base::thread_count(threads)) / 64 * 64);
 }
 
 }  // namespace heed::ops

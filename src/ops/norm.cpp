@@ -27,7 +27,7 @@ Tensor normalise(const Context& context, const Tensor& x, const Tensor& weight, 
   if (x.count() == 0) return out;
   const auto& loops = kernel::elements_of(context.isa);
   const float *factors = gain.defined() ? gain.raw<float>() : nullptr, *terms = offset.defined() ? offset.raw<float>() : nullptr;
-  pieces(context.threads, x.count() / wide, grain(context.threads, x.count()) / wide, [&](std::int64_t begin, std::int64_t end) {
+  pieces(context.threads, x.count() / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const float* v = from.raw<float>() + row * wide;
       const double mean = centred ? loops.sum(v, wide) / double(wide) : 0;

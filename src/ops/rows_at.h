@@ -16,7 +16,7 @@ inline Tensor indices(const Context& context, const Tensor& index, std::int64_t 
   const Tensor dense = index.dense();
   const auto* at = dense.raw<std::int64_t>();
   std::atomic<bool> wrong{false};
-  pieces(context.threads, index.count(), grain(context.threads, index.count()), [&](std::int64_t begin, std::int64_t end) {
+  pieces(context.threads, index.count(), 16384, [&](std::int64_t begin, std::int64_t end) {
     if (!kernel::elements_of(context.isa).below(at + begin, end - begin, limit)) wrong = true;
   });
   if (wrong)
@@ -34,15 +34,15 @@ void reduce_rows(const Context& context, kernel::ElementTable::At reduce, const 
   const std::int64_t inner = cut.inner, whole = std::max<std::int64_t>(inner, 1);
   const std::int64_t block = inner <= 32 || entries * inner < 32768 ? whole : (inner <= 128 ? std::max<std::int64_t>(32, (inner + 1) / 2) : std::max<std::int64_t>(128, inner / 8 / 32 * 32));
   const std::int64_t blocks = (inner + block - 1) / block;
-  if (blocks > 1)
-    pieces(context.threads, cut.outer * extent * inner, grain(context.threads, cut.outer * extent * inner),
-           [&](std::int64_t begin, std::int64_t end) { fill(out + begin, end - begin, start); });
   pieces(context.threads, cut.outer * blocks, 16384 / std::max<std::int64_t>(1, (entries + extent) * std::min(inner, block)),
          [&](std::int64_t begin, std::int64_t end) {
            for (std::int64_t job = begin; job < end; ++job) {
              const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, inner - c);
              float* first = out + o * extent * inner + c;
-             if (blocks == 1) fill(first, extent * inner, start);
+             if (blocks == 1)
+               fill(first, extent * inner, start);
+             else
+               for (std::int64_t e = 0; e < extent; ++e) fill(first + e * inner, wide, start);
              reduce(x + o * cut.extent * inner + c, from, weight, entries, inner, wide, to(o), first);
            }
          });

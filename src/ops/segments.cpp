@@ -83,7 +83,7 @@ Tensor Ops::segment_softmax(const Tensor& x, const Tensor& segment, std::int64_t
   };
   each(top, [](float t) { return t == -infinity ? 0 : t; });
   by.apply(context_, loops.sub_at, by.rows, top, out);
-  pieces(context_.threads, out.count(), grain(context_.threads, out.count()),
+  pieces(context_.threads, out.count(), 16384,
          [&](std::int64_t begin, std::int64_t end) { loops.exp(out.raw<float>() + begin, end - begin, out.raw<float>() + begin); });
   const Tensor share = by.reduced(context_, loops.add_at, out, 0);
   each(share, [](float t) { return t == 0 ? 0 : 1 / t; });
