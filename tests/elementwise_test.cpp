@@ -87,7 +87,9 @@ TEST(Elementwise, CurvesOverAllFloats) {
     double bound;
   } cases[] = {{"leaky", &ElementTable::leaky, 0.1f, 0, [](double x) { return x > 0 ? x : x * double(0.1f); }, 0.5},
                {"elu", &ElementTable::elu, 1, 0, [](double x) { return x > 0 ? x : std::expm1(x); }, 2},
-               {"clamp", &ElementTable::clamp, -2, 5, [](double x) { return x < -2 ? -2 : x > 5 ? 5 : x; }, 0},
+               {"clamp", &ElementTable::clamp, -2, 5, [](double x) { return x < -2  ? -2
+                                                                            : x > 5 ? 5
+                                                                                    : x; }, 0},
                {"power", &ElementTable::power, 0.7f, 0, [](double x) { return std::pow(x, double(0.7f)); }, 1},
                {"power", &ElementTable::power, -2.5f, 0, [](double x) { return std::pow(x, -2.5); }, 1},
                {"power", &ElementTable::power, 5, 0, [](double x) { return std::pow(x, 5.0); }, 1}};
@@ -143,7 +145,8 @@ TEST(Elementwise, ColumnsOfAnyWidth) {
     for (const std::int64_t rows : {1, 5, 40})
       for (std::int64_t n = 1; n < 150; n += n < 40 ? 1 : 13) {
         const std::int64_t stride = n + 3;
-        std::vector<float> x(std::size_t(rows * stride)), most(std::size_t(n), -infinity), least(std::size_t(n), infinity), y(x.size()), z(x.size());
+        std::vector<float> x(std::size_t(rows * stride)), most(std::size_t(n), -infinity), least(std::size_t(n), infinity), y(x.size()),
+            z(x.size());
         for (std::size_t i = 0; i < x.size(); ++i) x[i] = float((i * 37) % 64) / 8 - 4;
         if (n > 4) x[std::size_t(rows / 2 * stride + 4)] = odd;
         std::vector<double> sums(std::size_t(n), 0), running(sums), exps(sums);
@@ -169,7 +172,8 @@ TEST(Elementwise, ColumnsOfAnyWidth) {
           }
           EXPECT_EQ(place[at], first);
           if (high != high) {
-            EXPECT_TRUE(std::isnan(most[at]) && std::isnan(least[at]) && std::isnan(sums[at]) && std::isnan(running[at]) && std::isnan(exps[at]));
+            EXPECT_TRUE(std::isnan(most[at]) && std::isnan(least[at]) && std::isnan(sums[at]) && std::isnan(running[at]) &&
+                        std::isnan(exps[at]));
             continue;
           }
           for (std::int64_t r = 0; r < rows; ++r) {
@@ -191,14 +195,16 @@ TEST(Elementwise, RowsThatIndicesName) {
     for (std::int64_t n = 1; n < 150; n += n < 40 ? 1 : 13) {
       const std::int64_t rows = 30, places = 7;
       const auto size = std::size_t(rows * n);
-      std::vector<float> x(size), sum(std::size_t(places * n), 1), most(sum.size(), -infinity), minus(size), times(size), weight(std::size_t(rows), 0);
+      std::vector<float> x(size), sum(std::size_t(places * n), 1), most(sum.size(), -infinity), minus(size), times(size),
+          weight(std::size_t(rows), 0);
       std::vector<std::int64_t> from(std::size_t(rows), 0), to(from);
       for (std::size_t i = 0; i < size; ++i) x[i] = float((i * 37) % 64) / 8 - 4;
       for (std::int64_t r = 0; r < rows; ++r)
         from[std::size_t(r)] = r * 11 % rows, to[std::size_t(r)] = r / 3 * 5 % places, weight[std::size_t(r)] = float(r % 4) / 2;
       for (const bool whole : {true, false}) {
         std::vector<float> want_sum(sum.size(), 1), want_most(most);
-        std::fill(sum.begin(), sum.end(), 1.0f), std::fill(most.begin(), most.end(), -infinity), std::fill(want_most.begin(), want_most.end(), -infinity);
+        std::fill(sum.begin(), sum.end(), 1.0f), std::fill(most.begin(), most.end(), -infinity),
+            std::fill(want_most.begin(), want_most.end(), -infinity);
         table->add_at(x.data(), whole ? nullptr : from.data(), whole ? nullptr : weight.data(), rows, n, n, to.data(), sum.data());
         table->largest_at(x.data(), whole ? nullptr : from.data(), nullptr, rows, n, n, to.data(), most.data());
         for (std::int64_t r = 0; r < rows; ++r)

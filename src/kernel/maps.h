@@ -25,7 +25,8 @@ struct MapTable {
   /// out[i] = sum over t < count of weight[t n + i] x[index[t n + i]]; an element of weight 0 does not count, whatever it is.
   void (*pick)(const float* x, const std::int32_t* index, const float* weight, std::int64_t count, float* out, std::int64_t n);
   /// Elements and weights for pick() of n points (x, y), -1 and 1 being the edges of a map [high, wide] of less than 2^24 elements, or with
-  /// `corners` its outer elements' centres: one element each where `nearest`, else 2 x 2. Beyond the edges: 0 nothing, 1 the edge, 2 mirrored.
+  /// `corners` its outer elements' centres: one element each where `nearest`, else 2 x 2. Beyond the edges: 0 nothing, 1 the edge, 2
+  /// mirrored.
   void (*points)(const float* at, std::int64_t n, std::int64_t high, std::int64_t wide, bool nearest, int edges, bool corners,
                  std::int32_t* index, float* weight);
   /// out[i] += factor x[i].

@@ -19,10 +19,9 @@ Tensor map(const Context& context, const Tensor& x, F&& loop) {
   need(x, DType::f32, "x");
   const Tensor from = x.with_origin(nullptr).dense();
   Tensor out(DType::f32, x.shape());
-  pieces(context.threads, x.count(), 16384,
-         [&, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
-           loop(source + begin, end - begin, to + begin);
-         });
+  pieces(context.threads, x.count(), 16384, [&, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
+    loop(source + begin, end - begin, to + begin);
+  });
   return out;
 }
 
@@ -94,8 +93,7 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, 
   if (right.stride(-1) != 0 && right.stride(-1) != 1) right = right.dense();
   const std::int64_t wide = left.extent(-1), s = left.stride(-1), t = right.stride(-1);
   const auto run = [&](std::int64_t row, std::int64_t first, std::int64_t second, std::int64_t begin, std::int64_t count) {
-    loop(left.raw<float>() + first + begin * s, s, right.raw<float>() + second + begin * t, t, count,
-         out.raw<T>() + row * wide + begin);
+    loop(left.raw<float>() + first + begin * s, s, right.raw<float>() + second + begin * t, t, count, out.raw<T>() + row * wide + begin);
   };
   if (left.rank() == 1)
     pieces(context.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
@@ -120,16 +118,18 @@ Tensor Ops::sub(const Tensor& a, const Tensor& b) const {
                 });
 }
 Tensor Ops::mul(const Tensor& a, const Tensor& b) const {
-  return record("mul", zip<float>(context_, a, b, kernel::elements_of(context_.isa).mul), {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
-    return {p.wants(0) ? p.ops.sum_to(p.ops.mul(p.gradient(), b), a.shape()) : Tensor(),
-            p.wants(1) ? p.ops.sum_to(p.ops.mul(p.gradient(), a), b.shape()) : Tensor()};
-  });
+  return record("mul", zip<float>(context_, a, b, kernel::elements_of(context_.isa).mul), {&a, &b},
+                [a, b](const Pull& p) -> std::vector<Tensor> {
+                  return {p.wants(0) ? p.ops.sum_to(p.ops.mul(p.gradient(), b), a.shape()) : Tensor(),
+                          p.wants(1) ? p.ops.sum_to(p.ops.mul(p.gradient(), a), b.shape()) : Tensor()};
+                });
 }
 Tensor Ops::div(const Tensor& a, const Tensor& b) const {
-  return record("div", zip<float>(context_, a, b, kernel::elements_of(context_.isa).div), {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
-    const Tensor g = p.ops.div(p.gradient(), b);
-    return {p.ops.sum_to(g, a.shape()), p.wants(1) ? p.ops.neg(p.ops.sum_to(p.ops.mul(g, p.ops.div(a, b)), b.shape())) : Tensor()};
-  });
+  return record(
+      "div", zip<float>(context_, a, b, kernel::elements_of(context_.isa).div), {&a, &b}, [a, b](const Pull& p) -> std::vector<Tensor> {
+        const Tensor g = p.ops.div(p.gradient(), b);
+        return {p.ops.sum_to(g, a.shape()), p.wants(1) ? p.ops.neg(p.ops.sum_to(p.ops.mul(g, p.ops.div(a, b)), b.shape())) : Tensor()};
+      });
 }
 namespace {
 /// The gradient goes to the chosen one, in halves where the two are equal.
@@ -168,8 +168,7 @@ Tensor Ops::where(const Tensor& mask, const Tensor& a, const Tensor& b) const {
            out.raw<float>() + row * wide + begin);
   };
   if (left.rank() == 1)
-    pieces(context_.threads, wide, 16384,
-           [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
+    pieces(context_.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
   else
     rows(context_.threads, left.shape(), left, right,
          [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
@@ -319,10 +318,9 @@ Tensor Ops::pow(const Tensor& x, float exponent) const {
     return curved(context_, x, loops.power, exponent);
   };
   need(x, DType::f32, "x");
-  return record("pow", power(), {&x},
-                [x, exponent](const Pull& p) -> std::vector<Tensor> {
-                  return {p.ops.mul(p.gradient(), p.ops.scale(p.ops.pow(x, exponent - 1), exponent))};
-                });
+  return record("pow", power(), {&x}, [x, exponent](const Pull& p) -> std::vector<Tensor> {
+    return {p.ops.mul(p.gradient(), p.ops.scale(p.ops.pow(x, exponent - 1), exponent))};
+  });
 }
 Tensor Ops::gelu(const Tensor& x, bool by_tanh) const {
   constexpr float root = 0.7978845608f, cubic = 0.044715f;

@@ -55,7 +55,8 @@ class Step {
         for (std::int64_t i = begin; i < end; ++i) {
           const std::int64_t first = i % parts * each, n = std::min(each, extent_ - first);
           const float* row = x + i / parts * extent_ + first;
-          give(i, fold_ == Fold::sum ? loops_.sum(row, n) * factor : double(fold_ == Fold::largest ? loops_.largest(row, n) : loops_.smallest(row, n)));
+          give(i, fold_ == Fold::sum ? loops_.sum(row, n) * factor
+                                     : double(fold_ == Fold::largest ? loops_.largest(row, n) : loops_.smallest(row, n)));
         }
       });
       return;

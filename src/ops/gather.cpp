@@ -69,7 +69,7 @@ void pick(int threads, const T* x, const Lanes& cut, const std::int64_t* source,
   const std::int64_t inner = cut.inner, each = extent * inner;
   const auto runs = inner < 64 ? runs_of(source, extent) : std::vector<Run>();
   if (!runs.empty() && std::int64_t(runs.size()) * 4 <= extent) {
-    pieces(threads, cut.outer, 32768 / std::max<std::int64_t>(each, 1), [&](std::int64_t begin, std::int64_t end) {
+    pieces(threads, cut.outer, 32768 / each, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t o = begin; o < end; ++o) {
         const T* from = x + o * cut.extent * inner;
         T* to = out + o * each;
@@ -223,7 +223,7 @@ Tensor Ops::scatter_add(const Tensor& x, int axis, const Tensor& index, std::int
   const Lanes cut = lanes(x.shape(), axis);
   if (rows || cut.inner == 1) {
     reduce_rows(
-        context_, kernel::elements_of(context_.isa).add_at, from.raw<float>(), cut, nullptr, nullptr, extent, 0,
+        context_, kernel::elements_of(context_.isa).add_at, from.raw<float>(), cut, extent, 0,
         [&](std::int64_t o) { return first + o * cut.extent; }, out.raw<float>());
   } else {
     // A task has some columns of a lane.
@@ -253,7 +253,7 @@ Tensor Ops::index_add(const Tensor& x, int axis, const Tensor& index, std::int64
   const Tensor at = indices(context_, index, extent), from = x.with_origin(nullptr).dense();
   Tensor out(DType::f32, with_axis(x.shape(), axis, extent));
   reduce_rows(
-      context_, kernel::elements_of(context_.isa).add_at, from.raw<float>(), lanes(x.shape(), axis), nullptr, nullptr, extent, 0,
+      context_, kernel::elements_of(context_.isa).add_at, from.raw<float>(), lanes(x.shape(), axis), extent, 0,
       [&](std::int64_t) { return at.raw<std::int64_t>(); }, out.raw<float>());
   return record("index_add", out, {&x},
                 [at, axis](const Pull& p) -> std::vector<Tensor> { return {p.ops.index_select(p.gradient(), axis, at)}; });

@@ -147,16 +147,17 @@ Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
   }
   const Tensor from = x.with_origin(nullptr).dense();
   const std::int64_t blocks = (cut.inner + block - 1) / block;
-  pieces(context_.threads, cut.outer * blocks, 16384 / (cut.extent * std::min(block, cut.inner)), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t job = begin; job < end; ++job) {
-      const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, cut.inner - c);
-      const float* first = from.raw<float>() + o * cut.extent * cut.inner + c;
-      float best[block];
-      std::fill_n(best, wide, -infinity);
-      loops.largest_rows(first, cut.extent, cut.inner, wide, best);
-      loops.find_rows(first, cut.extent, cut.inner, wide, best, to + o * cut.inner + c);
-    }
-  });
+  pieces(context_.threads, cut.outer * blocks, 16384 / (cut.extent * std::min(block, cut.inner)),
+         [&](std::int64_t begin, std::int64_t end) {
+           for (std::int64_t job = begin; job < end; ++job) {
+             const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, cut.inner - c);
+             const float* first = from.raw<float>() + o * cut.extent * cut.inner + c;
+             float best[block];
+             std::fill_n(best, wide, -infinity);
+             loops.largest_rows(first, cut.extent, cut.inner, wide, best);
+             loops.find_rows(first, cut.extent, cut.inner, wide, best, to + o * cut.inner + c);
+           }
+         });
   return out;
 }
 
@@ -224,7 +225,8 @@ Tensor Ops::logsumexp(const Tensor& x, int axis, bool keepdim) const {
   const Lanes cut = lanes(x.shape(), axis);
   if (cut.extent == 0) std::fill_n(out.raw<float>(), out.count(), -infinity);
   // A task has some rows, or some columns, whose exponentials nobody needs afterwards.
-  const std::int64_t wide = cut.inner == 1 ? 1 : std::clamp<std::int64_t>(16384 / std::max<std::int64_t>(1, cut.extent) / 64 * 64, 64, block),
+  const std::int64_t wide =
+                         cut.inner == 1 ? 1 : std::clamp<std::int64_t>(16384 / std::max<std::int64_t>(1, cut.extent) / 64 * 64, 64, block),
                      blocks = (cut.inner + wide - 1) / wide;
   if (x.count() != 0)
     pieces(context_.threads, cut.outer * blocks, 16384 / (cut.extent * wide), [&](std::int64_t begin, std::int64_t end) {

@@ -2,6 +2,7 @@
 // Rows moved and added up by indices: what gather, scatter, segments and bags share.
 #pragma once
 #include <atomic>
+#include <vector>
 
 #include "heed/context.h"
 #include "kernel/elementwise.h"
@@ -25,27 +26,35 @@ inline Tensor indices(const Context& context, const Tensor& index, std::int64_t 
   return dense;
 }
 
-/// out [outer, extent, inner] = start, then reduce(row `from[e]` (null: e) of x [outer, cut.extent, inner]) into row to(o)[e] for each o
-/// of outer, e < `entries` (cut.extent where from is null) in order; tasks share out lanes and columns.
+/// out [outer, extent, inner] = start, then reduce(rows of x [outer, cut.extent, inner]) into row to(o)[e] for each o of outer, e in order.
+/// Tasks are lanes; where those are too few, ranges of rows of `out`, each of which picks what goes there: two threads that write columns
+/// of one row would take its lines from each other.
 template <class To>
-void reduce_rows(const Context& context, kernel::ElementTable::At reduce, const float* x, const Lanes& cut, const std::int64_t* from,
-                 const float* weight, std::int64_t extent, float start, To&& to, float* out, std::int64_t entries = -1) {
-  if (entries < 0) entries = cut.extent;
-  const std::int64_t inner = cut.inner, whole = std::max<std::int64_t>(inner, 1);
-  const std::int64_t block = inner <= 32 || entries * inner < 32768 ? whole : (inner <= 128 ? std::max<std::int64_t>(32, (inner + 1) / 2) : std::max<std::int64_t>(128, inner / 8 / 32 * 32));
-  const std::int64_t blocks = (inner + block - 1) / block;
-  pieces(context.threads, cut.outer * blocks, 16384 / std::max<std::int64_t>(1, (entries + extent) * std::min(inner, block)),
-         [&](std::int64_t begin, std::int64_t end) {
-           for (std::int64_t job = begin; job < end; ++job) {
-             const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, inner - c);
-             float* first = out + o * extent * inner + c;
-             if (blocks == 1)
-               fill(first, extent * inner, start);
-             else
-               for (std::int64_t e = 0; e < extent; ++e) fill(first + e * inner, wide, start);
-             reduce(x + o * cut.extent * inner + c, from, weight, entries, inner, wide, to(o), first);
-           }
-         });
+void reduce_rows(const Context& context, kernel::ElementTable::At reduce, const float* x, const Lanes& cut, std::int64_t extent,
+                 float start, To&& to, float* out) {
+  const std::int64_t inner = cut.inner, size = cut.extent * inner, ranges = base::thread_count(context.threads);
+  if (cut.outer >= ranges || inner < 8 || size < 32768) {
+    pieces(context.threads, cut.outer, 16384 / std::max<std::int64_t>(1, size + extent * inner), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t o = begin; o < end; ++o) {
+        fill(out + o * extent * inner, extent * inner, start);
+        reduce(x + o * size, nullptr, nullptr, cut.extent, inner, inner, to(o), out + o * extent * inner);
+      }
+    });
+    return;
+  }
+  base::parallel(context.threads, cut.outer * ranges, [&](std::int64_t job, int) {
+    const std::int64_t o = job / ranges, low = extent * (job % ranges) / ranges, high = extent * (job % ranges + 1) / ranges;
+    const std::int64_t* place = to(o);
+    float* first = out + o * extent * inner;
+    fill(first + low * inner, (high - low) * inner, start);
+    std::vector<std::int64_t> from(std::size_t(cut.extent)), here(from.size());
+    std::size_t n = 0;
+    for (std::int64_t e = 0; e < cut.extent; ++e) {
+      from[n] = e, here[n] = place[e];
+      n += std::size_t((place[e] >= low) & (place[e] < high));
+    }
+    reduce(x + o * size, from.data(), nullptr, std::int64_t(n), inner, inner, here.data(), first);
+  });
 }
 
 }  // namespace heed::ops

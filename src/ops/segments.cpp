@@ -28,7 +28,8 @@ struct Segments {
   /// reduce(row) into `start` of its segment, rows in order.
   Tensor reduced(const Context& context, kernel::ElementTable::At reduce, const Tensor& x, float start) const {
     Tensor out(DType::f32, with_axis(rows.shape(), 0, count));
-    reduce_rows(context, reduce, x.raw<float>(), cut, nullptr, nullptr, count, start, [&](std::int64_t) { return at(); }, out.raw<float>());
+    reduce_rows(
+        context, reduce, x.raw<float>(), cut, count, start, [&](std::int64_t) { return at(); }, out.raw<float>());
     return out;
   }
   /// out[e] = with(x[e], y[segment of e]).

@@ -194,7 +194,8 @@ Tensor Ops::pad(const Tensor& x, int axis, std::int64_t before, std::int64_t aft
   const Lanes cut = lanes(x.shape(), axis);
   const auto edge = [&](std::int64_t count) { return Part{nullptr, std::size_t(count * cut.inner) * sizeof(float), 0, value}; };
   join(context_.threads, cut.outer, {edge(before), part_of(kept, axis), edge(after)}, out.raw<char>());
-  return record("pad", out, {&x}, [axis, before, n](const Pull& p) -> std::vector<Tensor> { return {p.gradient().slice(axis, before, n)}; });
+  return record("pad", out, {&x},
+                [axis, before, n](const Pull& p) -> std::vector<Tensor> { return {p.gradient().slice(axis, before, n)}; });
 }
 
 Tensor Ops::one_hot(const Tensor& index, std::int64_t classes) const {

@@ -94,15 +94,17 @@ Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor
     pieces(context_.threads, bags, 16384 / std::max<std::int64_t>(1, (n / std::max<std::int64_t>(1, bags) + 1) * d),
            [&](std::int64_t start, std::int64_t end) {
              fill(sum.raw<float>() + start * d, (end - start) * d, 0);
-             kernel::elements_of(context_.isa).add_at(values.raw<float>(), rows.raw<std::int64_t>() + first(start),
-                                                      factors.defined() ? factors.raw<float>() + first(start) : nullptr,
-                                                      first(end) - first(start), d, d, bag_of.raw<std::int64_t>() + first(start), sum.raw<float>());
+             kernel::elements_of(context_.isa)
+                 .add_at(values.raw<float>(), rows.raw<std::int64_t>() + first(start),
+                         factors.defined() ? factors.raw<float>() + first(start) : nullptr, first(end) - first(start), d, d,
+                         bag_of.raw<std::int64_t>() + first(start), sum.raw<float>());
            });
-    const Tensor out = record("embedding_bag", sum, {&table, &weights}, [=, extent = table.extent(0)](const Pull& p) -> std::vector<Tensor> {
-      const Tensor of = p.ops.index_select(p.gradient(), 0, bag_of);
-      return {p.wants(0) ? p.ops.index_add(weights.defined() ? p.ops.mul(of, weights.reshape({n, 1})) : of, 0, rows, extent) : Tensor(),
-              p.wants(1) ? p.ops.sum(p.ops.mul(of, p.ops.index_select(table, 0, rows)), {1}) : Tensor()};
-    });
+    const Tensor out =
+        record("embedding_bag", sum, {&table, &weights}, [=, extent = table.extent(0)](const Pull& p) -> std::vector<Tensor> {
+          const Tensor of = p.ops.index_select(p.gradient(), 0, bag_of);
+          return {p.wants(0) ? p.ops.index_add(weights.defined() ? p.ops.mul(of, weights.reshape({n, 1})) : of, 0, rows, extent) : Tensor(),
+                  p.wants(1) ? p.ops.sum(p.ops.mul(of, p.ops.index_select(table, 0, rows)), {1}) : Tensor()};
+        });
     return mode == "mean" ? mul(out, share) : out;
   }
   const Tensor chosen = Tensor::zeros(DType::i64, {bags, d});

@@ -54,7 +54,8 @@ void Planes::load(const kernel::MapTable& loops, const float* map, float* ready,
     float* to = ready + place;
     ops::fill(to, begin, fill);
     if (stride == 1)
-      copy_bytes(reinterpret_cast<char*>(to + begin), reinterpret_cast<const char*>(map + from + begin), std::size_t(end - begin) * sizeof(float));
+      copy_bytes(reinterpret_cast<char*>(to + begin), reinterpret_cast<const char*>(map + from + begin),
+                 std::size_t(end - begin) * sizeof(float));
     else if (begin < end)
       loops.skip(map + from + stride * begin, stride, to + begin, end - begin);
     ops::fill(to + end, phase_ - end, fill);

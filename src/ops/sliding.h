@@ -67,8 +67,8 @@ class Planes {
  public:
   explicit Planes(const Sliding& s);
 
-  std::int64_t size() const { return size_; }  ///< floats of a map
-  bool plain() const { return plain_; }        ///< a map is ready as it is
+  std::int64_t size() const { return size_; }    ///< floats of a map
+  bool plain() const { return plain_; }          ///< a map is ready as it is
   std::int64_t pitch() const { return pitch_; }  ///< floats of a row of a map made ready
   const std::vector<std::int64_t>& taps() const { return taps_; }
   /// The first float of a row of windows, to which the taps' offsets are added.
