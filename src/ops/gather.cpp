@@ -69,7 +69,7 @@ void pick(int threads, const T* x, const Lanes& cut, const std::int64_t* source,
   const std::int64_t inner = cut.inner, each = extent * inner;
   const auto runs = inner < 64 ? runs_of(source, extent) : std::vector<Run>();
   if (!runs.empty() && std::int64_t(runs.size()) * 4 <= extent) {
-    pieces(threads, cut.outer, 32768 / each, [&](std::int64_t begin, std::int64_t end) {
+    pieces(threads, cut.outer, 32768 / std::max<std::int64_t>(each, 1), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t o = begin; o < end; ++o) {
         const T* from = x + o * cut.extent * inner;
         T* to = out + o * each;
