@@ -106,8 +106,8 @@ class Rows {
   float reference_[tile_rows];
   int first_[tile_groups], last_[tile_groups], end_[tile_groups];  ///< of a group: columns with weights; end: the last one any row sees
   bool even_[tile_groups];                                         ///< all rows see all columns of the range
-  std::int64_t tile_ = 0;        ///< that is open
-  int from_ = 0, to_ = 0;        ///< columns of it that some row sees
+  std::int64_t tile_ = 0;                                          ///< that is open
+  int from_ = 0, to_ = 0;                                          ///< columns of it that some row sees
   /// A part of memory_, on a cache line's boundary.
   struct Piece {
     std::int64_t count;
