@@ -226,6 +226,19 @@ TEST(Attend, NothingToSeeGivesZeros) {
   compare(c, {default_isa()}, true, true);
 }
 
+TEST(Attend, NothingAskedOrNothingThere) {
+  Random r(6);
+  for (const auto& [batches, queries, keys] : {std::array{0, 3, 5}, std::array{1, 0, 5}, std::array{1, 3, 0}, std::array{1, 0, 0}})
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Case c{r.floats({batches, queries, 4, 8}, dtype),
+                   r.floats({batches, keys, 2, 8}, dtype),
+                   r.floats({batches, keys, 2, 8}, dtype),
+                   {},
+                   {}};
+      compare(c, isas(), true, false);
+    }
+}
+
 TEST(Attend, NaNStaysInItsRow) {
   for (const std::int64_t n : {3, 40}) {
     Random r(10);
