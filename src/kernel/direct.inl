@@ -44,32 +44,23 @@ __attribute__((noinline)) void score_rows(const float* q, std::int64_t ldq, cons
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
       for (int i = 0; i < K; ++i) c[r][i] = zero();
-    const auto step = [&](std::int64_t d, const auto& read_key) HEED_INLINE {
-      V x[R];
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        x[r] = load(q + r * ldq + d);
-        pin(x[r]);
-      }
 #pragma GCC unroll 4
-      for (int i = 0; i < K; ++i) {
-        V y = read_key(key[i]);
+    for (int i = 0; i < K; ++i) {  // key by key: a stream
+      const auto step = [&](std::int64_t d, V y) HEED_INLINE {
         pin(y);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) accumulate(c[r][i], x[r], y);
+        for (int r = 0; r < R; ++r) accumulate(c[r][i], load(q + r * ldq + d), y);
+      };
+      std::int64_t d = 0;
+      for (; d + line <= depth; d += line) {
+        ask_for(early + i * next.step + d * size_of_stored<type>);
+#pragma GCC unroll 4
+        for (std::int64_t e = d; e < d + line; e += width) step(e, read<type>(key[i], e));
       }
-    };
-    std::int64_t d = 0;
-    for (; d + line <= depth; d += line) {
-#pragma GCC unroll 4
-      for (int i = 0; i < K; ++i) ask_for(early + i * next.step + d * size_of_stored<type>);
-#pragma GCC unroll 4
-      for (std::int64_t e = d; e < d + line; e += width) step(e, [&](const void* row) HEED_INLINE { return read<type>(row, e); });
+      if (d < depth) ask_for(early + i * next.step + d * size_of_stored<type>);
+      for (; d + width <= depth; d += width) step(d, read<type>(key[i], d));
+      if (const std::int64_t m = depth - d; m > 0) step(d, read_tail<type>(key[i], d, m));
     }
-    if (d < depth)
-      for (int i = 0; i < K; ++i) ask_for(early + i * next.step + d * size_of_stored<type>);
-    for (; d + width <= depth; d += width) step(d, [&](const void* row) HEED_INLINE { return read<type>(row, d); });
-    if (const std::int64_t m = depth - d; m > 0) step(d, [&](const void* row) HEED_INLINE { return read_tail<type>(row, d, m); });
     if constexpr (K == 4) {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) sum_four(c[r][0], c[r][1], c[r][2], c[r][3], s + r * lds + j);

@@ -25,25 +25,18 @@ __attribute__((noinline)) void pair_score_rows(const float* q, std::int64_t ldq,
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) c[r][i] = zero();
-    const auto step = [&](std::int64_t b, const auto& read_key) HEED_INLINE {
-      V x[R];
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        x[r] = load(q + r * ldq + b / 4);
-        pin(x[r]);
-      }
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        ask_for(early + i * next.step + b);
-        V y = read_key(key[i]);
+    for (int i = 0; i < 4; ++i) {  // key by key: a stream
+      const auto step = [&](std::int64_t b, V y) HEED_INLINE {
         pin(y);
+        ask_for(early + i * next.step + b);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) Op::step(c[r][i], x[r], y);
-      }
-    };
-    std::int64_t b = 0;
-    for (; b + 64 <= bytes; b += 64) step(b, [&](const char* row) HEED_INLINE { return load(reinterpret_cast<const float*>(row + b)); });
-    if (b < bytes) step(b, [&](const char* row) HEED_INLINE { return read_words(row + b, bytes - b); });
+        for (int r = 0; r < R; ++r) Op::step(c[r][i], load(q + r * ldq + b / 4), y);
+      };
+      std::int64_t b = 0;
+      for (; b + 64 <= bytes; b += 64) step(b, load(reinterpret_cast<const float*>(key[i] + b)));
+      if (b < bytes) step(b, read_words(key[i] + b, bytes - b));
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) sum_four(c[r][0], c[r][1], c[r][2], c[r][3], s + r * lds + j);
   }
