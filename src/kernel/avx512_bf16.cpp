@@ -41,4 +41,4 @@ constinit const Products avx512_bf16_products{"bf16 by VDPBF16PS",
                                               avx512_bf16::value<avx512_bf16::Dot>,
                                               avx512_bf16::exp2_pairs,
                                               avx512_bf16::narrow_pairs};
-}
+}  // namespace heed::kernel

@@ -89,12 +89,6 @@ inline D parts_of(D x, D& e) {
 inline V join(D low, D high) { return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1); }
 inline D load(const double* p) { return _mm256_loadu_pd(p); }
 inline void store(double* p, D x) { _mm256_storeu_pd(p, x); }
-/// Of 8 lanes in f64: lane l and l + n/2 first, halved again and again.
-inline double add_lanes(V x) {
-  const D four = plus(low_half(x), high_half(x));
-  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
-  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
-}
 inline float most(V x) {
   __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   four = _mm_max_ps(four, _mm_movehl_ps(four, four));

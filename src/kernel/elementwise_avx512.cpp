@@ -73,13 +73,6 @@ inline D parts_of(D x, D& e) {
 inline V join(D low, D high) { return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1); }
 inline D load(const double* p) { return _mm512_loadu_pd(p); }
 inline void store(double* p, D x) { _mm512_storeu_pd(p, x); }
-/// Lane l and l + 8 in f32, then in f64 lane l and l + n/2, halved again and again.
-inline double add_lanes(V x) {
-  const D eight = _mm512_cvtps_pd(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1)));
-  const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
-  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
-  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
-}
 inline float most(V x) {
   const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
   __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

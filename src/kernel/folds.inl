@@ -2,15 +2,17 @@
 // The loops of elementwise.h along rows and down columns, against a vector type V of `width` floats: included by elementwise_avx2.cpp
 // and elementwise_avx512.cpp inside their namespaces.
 
-constexpr int sum_lanes = 64, parts = sum_lanes / width, deep = 32;
+constexpr int sum_lanes = 64, parts = sum_lanes / width, deep = 8;  ///< terms of a lane before it goes on in f64
 
-/// The sum of the lanes of `parts` vectors: lane l and l + n/2, halved again and again down to 8 lanes, which go on in f64.
-inline double total_of(V* sum) {
-#pragma GCC unroll 4
-  for (int n = parts / 2; n > 0; n /= 2)
-#pragma GCC unroll 4
-    for (int p = 0; p < n; ++p) sum[p] = add(sum[p], sum[p + n]);
-  return add_lanes(sum[0]);
+/// The sum of the lanes of `parts` vectors in f64, in the same order on every instruction set.
+inline double total_of(const V* sum) {
+  float lane[sum_lanes];
+  for (int p = 0; p < parts; ++p) store(lane + p * width, sum[p]);
+  double eight[8] = {};
+  for (int g = 0; g < sum_lanes; g += 8)
+#pragma GCC unroll 8
+    for (int l = 0; l < 8; ++l) eight[l] += double(lane[g + l]);
+  return ((eight[0] + eight[4]) + (eight[2] + eight[6])) + ((eight[1] + eight[5]) + (eight[3] + eight[7]));
 }
 
 /// The sum over n numbers of term(place, lanes there), a vector whose missing lanes are 0.
@@ -46,13 +48,13 @@ struct Two {
 };
 
 double squares(const float* x, std::int64_t n, double mean) {
-  return total_over(n, [ x, m = Two(mean) ](std::int64_t i, int rest) HEED_INLINE {
+  return total_over(n, [x, m = Two(mean)](std::int64_t i, int rest) HEED_INLINE {
     const V off = rest == width ? m.from(load(x + i)) : keep_part(m.from(load_part(x + i, rest)), rest);
     return mul(off, off);
   });
 }
 double exp_sum(const float* x, std::int64_t n, float top, float* to) {
-  return total_over(n, [ x, to, t = set1(top) ](std::int64_t i, int rest) HEED_INLINE {
+  return total_over(n, [x, to, t = set1(top)](std::int64_t i, int rest) HEED_INLINE {
     if (rest == width) {
       const V e = exp_of(sub(load(x + i), t));
       store(to + i, e);
@@ -106,8 +108,7 @@ inline void normal_row(const float* x, std::int64_t n, Two m, V f, const float* 
     return gained && moved ? fma(v, g, o) : gained ? mul(v, g) : moved ? add(v, o) : v;
   };
   std::int64_t i = 0;
-  for (; i + width <= n; i += width)
-    store(to + i, of(load(x + i), gained ? load(gain + i) : zero(), moved ? load(offset + i) : zero()));
+  for (; i + width <= n; i += width) store(to + i, of(load(x + i), gained ? load(gain + i) : zero(), moved ? load(offset + i) : zero()));
   if (i == n) return;
   const int rest = int(n - i);
   store_part(to + i, of(load_part(x + i, rest), gained ? load_part(gain + i, rest) : zero(), moved ? load_part(offset + i, rest) : zero()),

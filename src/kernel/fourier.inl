@@ -108,7 +108,8 @@ void part(const float* z, std::int64_t m, const float* turns, float* x) {
   for (std::int64_t e = 0; e <= m; ++e)
     each(1, [=](std::int64_t k) HEED_INLINE {
       const C a = get(z + e % m * number + k), b = get(z + (m - e) % m * number + k);
-      const C even = {mul(half, add(a.re, b.re)), mul(half, sub(a.im, b.im))}, odd = {mul(half, add(a.im, b.im)), mul(half, sub(b.re, a.re))};
+      const C even = {mul(half, add(a.re, b.re)), mul(half, sub(a.im, b.im))},
+              odd = {mul(half, add(a.im, b.im)), mul(half, sub(b.re, a.re))};
       put(x + e * number + k, add(even, mul(odd, turns + 2 * e)));
     });
 }
@@ -119,7 +120,8 @@ void join(const float* x, std::int64_t m, const float* turns, float* z) {
     each(1, [=](std::int64_t k) HEED_INLINE {
       C a = get(x + e * number + k), b = get(x + (m - e) * number + k);
       if (e == 0) a.im = b.im = zero();
-      const C even = {mul(half, add(a.re, b.re)), mul(half, sub(a.im, b.im))}, rest = {mul(half, sub(a.re, b.re)), mul(half, add(a.im, b.im))};
+      const C even = {mul(half, add(a.re, b.re)), mul(half, sub(a.im, b.im))},
+              rest = {mul(half, sub(a.re, b.re)), mul(half, add(a.im, b.im))};
       const C odd = mul(rest, set1(turns[2 * e]), set1(-turns[2 * e + 1]));
       put(z + e * number + k, {sub(even.re, odd.im), add(even.im, odd.re)});
     });

@@ -12,9 +12,7 @@ inline V horner(V x, float c, C... rest) {
 /// With x = n ln 2 + r, n whole: r.
 inline V rest_of(V x, V n) { return fma(n, set1(-1.42860677e-6f), fma(n, set1(-0.693145752f), x)); }
 /// e^r - 1 for |r| up to ln(2) / 2.
-inline V expm1_series(V r) {
-  return fma(mul(r, r), horner(r, 0.49999994f, 0.1666652f, 0.0416684f, 0.00836885f, 0.00138143206f), r);
-}
+inline V expm1_series(V r) { return fma(mul(r, r), horner(r, 0.49999994f, 0.1666652f, 0.0416684f, 0.00836885f, 0.00138143206f), r); }
 
 /// e^(x + low), |low| small.
 inline V exp_of(V x, V low) {
@@ -81,7 +79,8 @@ inline V gelu_of(V x) {
   const V a = min(set1(14.3f), abs(x)), s = mul(a, a), half = set1(-0.5f);
   const V d = fma(a, set1(0.4f), set1(1)), t = div(set1(1), d), lost = fma(sub(zero(), t), d, set1(1));
   const V p = horner(sub(t, set1(0.4f)), 0.41650328f, 0.18707752f, -0.044290297f, -0.09556323f, 0.014832975f, 0.06374538f, -0.02285342f,
-                     -0.041240916f, 0.031839307f), q = fma(sub(t, set1(1)), p, set1(0.5f));
+                     -0.041240916f, 0.031839307f),
+          q = fma(sub(t, set1(1)), p, set1(0.5f));
   const V z = mul(half, s), n = round(mul(s, set1(-0.72134752f)));
   const V r = add(rest_of(z, n), fma(half, fms(a, a, s), fma(lost, t, lost)));
   const V beyond = mul(scale_far(add(expm1_series(r), set1(1)), n), mul(t, q));
@@ -90,7 +89,8 @@ inline V gelu_of(V x) {
 
 /// ln(1 + f) + e ln 2 for f in [-1/4, 1/2].
 inline V log_series(V f, V e) {
-  const V s = mul(f, f), p = horner(f, 0.3333345f, -0.25000095f, 0.19990861f, -0.16647312f, 0.14478396f, -0.13161194f, 0.10463021f, -0.045074783f);
+  const V s = mul(f, f),
+          p = horner(f, 0.3333345f, -0.25000095f, 0.19990861f, -0.16647312f, 0.14478396f, -0.13161194f, 0.10463021f, -0.045074783f);
   const V low = fma(e, set1(-0.000212194442f), mul(mul(s, f), p));
   return fma(e, set1(0.693359375f), add(f, fma(set1(-0.5f), s, low)));
 }

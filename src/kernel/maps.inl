@@ -102,12 +102,13 @@ __attribute__((noinline)) void slide_block(const Slide& s, const float* x, float
     // Rows r with 0 <= y - step r < high.
     const int low = y < s.high ? 0 : (y - s.high) / int(s.step) + 1, reach = y / int(s.step) + 1, high = reach < abreast ? reach : abreast;
     switch (low * 8 + high) {
-#define HEED_ROWS(a, b)                         \
-  case a * 8 + b:                               \
-    slide_row<a, b, N>(s, x, y, rest, sum);     \
+#define HEED_ROWS(a, b)                     \
+  case a * 8 + b:                           \
+    slide_row<a, b, N>(s, x, y, rest, sum); \
     break;
-      HEED_ROWS(0, 1) HEED_ROWS(0, 2) HEED_ROWS(0, 3) HEED_ROWS(0, 4) HEED_ROWS(1, 2) HEED_ROWS(1, 3) HEED_ROWS(1, 4) HEED_ROWS(2, 3)
-      HEED_ROWS(2, 4) HEED_ROWS(3, 4)
+      HEED_ROWS(0, 1)
+      HEED_ROWS(0, 2) HEED_ROWS(0, 3) HEED_ROWS(0, 4) HEED_ROWS(1, 2) HEED_ROWS(1, 3) HEED_ROWS(1, 4) HEED_ROWS(2, 3) HEED_ROWS(2, 4)
+          HEED_ROWS(3, 4)
 #undef HEED_ROWS
     }
   }
@@ -280,8 +281,8 @@ struct AxisPlaces {
   }
 };
 
-void points(const float* at, std::int64_t n, std::int64_t high, std::int64_t wide, bool nearest, int edges, bool corners, std::int32_t* index,
-            float* weight) {
+void points(const float* at, std::int64_t n, std::int64_t high, std::int64_t wide, bool nearest, int edges, bool corners,
+            std::int32_t* index, float* weight) {
   const AxisPlaces across(wide, nearest, edges, corners), down(high, nearest, edges, corners);
   for (std::int64_t i = 0; i < n; i += width) {
     const int rest = n - i < width ? int(n - i) : width;

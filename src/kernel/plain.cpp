@@ -29,8 +29,10 @@ inline V set1(float a) {
   return each([&](int) { return a; });
 }
 inline V zero() { return set1(0); }
-inline V load(const float* p) {
-  return each([&](int i) { return p[i]; });
+inline V load(const float* p) {  // pairs of 16 bits may begin anywhere
+  V r;
+  __builtin_memcpy(r.x, p, sizeof r.x);
+  return r;
 }
 inline void store(float* p, V a) { __builtin_memcpy(p, a.x, sizeof a.x); }
 inline V add(V a, V b) {

@@ -13,8 +13,8 @@ namespace heed::product::avx2 {
 #include "kernel/vector_avx2.inl"
 
 using I = __m256i;
-constexpr int wide_panels = 1, few_panels = 4;   // 6 x 16: 12 accumulators of 16 registers
-constexpr int dot_vectors = 1;                   // 6 x 8 sums and 6 x 8 integers
+constexpr int wide_panels = 1, few_panels = 4;  // 6 x 16: 12 accumulators of 16 registers
+constexpr int dot_vectors = 1;                  // 6 x 8 sums and 6 x 8 integers
 
 /// 8 rows x 4 numbers, turned: 128 bits of rows i and i + 4 side by side, then 4 x 4 within the halves.
 inline void turn(const float* p, std::int64_t ld, V* to) {

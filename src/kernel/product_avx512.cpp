@@ -13,8 +13,8 @@ namespace heed::product::avx512 {
 #include "kernel/vector_avx512.inl"
 
 using I = __m512i;
-constexpr int wide_panels = 4, few_panels = 4;   // 6 x 64: 24 accumulators of 32 registers
-constexpr int dot_vectors = 2;                   // 6 x 32 sums and 6 x 32 integers
+constexpr int wide_panels = 4, few_panels = 4;  // 6 x 64: 24 accumulators of 32 registers
+constexpr int dot_vectors = 2;                  // 6 x 32 sums and 6 x 32 integers
 
 /// 16 rows x 4 numbers, turned: 128 bits of rows i, i + 4, i + 8, i + 12 side by side, then 4 x 4 within the quarters.
 inline void turn(const float* p, std::int64_t ld, V* to) {

@@ -18,8 +18,10 @@ struct Colbertv2 : Mechanism {
   void describe(Declaration& d) override {
     const bool codec = nbits.has_value();
     const std::string buckets_of_bits = std::to_string(1 << nbits.value_or(1)), between = std::to_string((1 << nbits.value_or(1)) - 1);
-    d.param("interaction", interaction, "colbert: every query row; flipr: the best 32 of the first 64 rows, and the best 8 of the others").one_of({"colbert", "flipr"});
-    d.param("similarity", similarity, "product of unit rows, or -|q - d|^2, which as released does not look at the mask").one_of({"cosine", "l2"});
+    d.param("interaction", interaction, "colbert: every query row; flipr: the best 32 of the first 64 rows, and the best 8 of the others")
+        .one_of({"colbert", "flipr"});
+    d.param("similarity", similarity, "product of unit rows, or -|q - d|^2, which as released does not look at the mask")
+        .one_of({"cosine", "l2"});
     d.param("nbits", nbits, "bits a dimension; given, the codec runs").least(1).most(2).computed("none: Q and D are given");
     d.param("dim", dim, "d of the codec").least(1).computed("from embeddings");
     d.param("centroids", centroids, "K of the codec").least(1).computed("from centroids");

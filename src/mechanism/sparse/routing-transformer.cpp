@@ -133,8 +133,7 @@ struct RoutingTransformer : Mechanism {
 
   /// (B, N, local heads, D): own chunk and the one before; the one after too where not causal.
   Tensor near(const Ops& ops, std::int64_t D) const {
-    const auto N = x.extent(1), chunk = local_attn_window_size.value_or(window_size),
-               blocks = (N + chunk - 1) / chunk;
+    const auto N = x.extent(1), chunk = local_attn_window_size.value_or(window_size), blocks = (N + chunk - 1) / chunk;
     const auto parts =
         ops.split(ops.linear(x, local_weight, local_bias), 2, {local_attn_heads * D, local_attn_heads * D, local_attn_heads * D});
     Tensor a = split_heads(parts[0], local_attn_heads), b = split_heads(parts[1], local_attn_heads);
@@ -148,7 +147,8 @@ struct RoutingTransformer : Mechanism {
     a = ops.rope(a, cos, sin), b = ops.rope(b, cos, sin);
     const Tensor keep = Tensor::zeros(DType::boolean, {1, 1, blocks, blocks});
     for (std::int64_t i = 0; i < blocks; ++i)
-      for (std::int64_t j = std::max<std::int64_t>(0, i - 1); j <= (causal ? i : std::min(i + 1, blocks - 1)); ++j) keep.data<std::uint8_t>()[i * blocks + j] = 1;
+      for (std::int64_t j = std::max<std::int64_t>(0, i - 1); j <= (causal ? i : std::min(i + 1, blocks - 1)); ++j)
+        keep.data<std::uint8_t>()[i * blocks + j] = 1;
     AttendOptions o;
     o.causal = causal;
     o.blocks = BlockMask{keep, chunk, chunk};
