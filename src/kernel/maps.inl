@@ -105,10 +105,17 @@ __attribute__((noinline)) void slide_block(const Slide& s, const float* x, float
 #define HEED_ROWS(a, b)                     \
   case a * 8 + b:                           \
     slide_row<a, b, N>(s, x, y, rest, sum); \
-    break;
-      HEED_ROWS(0, 1)
-      HEED_ROWS(0, 2) HEED_ROWS(0, 3) HEED_ROWS(0, 4) HEED_ROWS(1, 2) HEED_ROWS(1, 3) HEED_ROWS(1, 4) HEED_ROWS(2, 3) HEED_ROWS(2, 4)
-          HEED_ROWS(3, 4)
+    break
+      HEED_ROWS(0, 1);
+      HEED_ROWS(0, 2);
+      HEED_ROWS(0, 3);
+      HEED_ROWS(0, 4);
+      HEED_ROWS(1, 2);
+      HEED_ROWS(1, 3);
+      HEED_ROWS(1, 4);
+      HEED_ROWS(2, 3);
+      HEED_ROWS(2, 4);
+      HEED_ROWS(3, 4);
 #undef HEED_ROWS
     }
   }
