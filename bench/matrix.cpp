@@ -2,13 +2,13 @@
 // Matrix products, one thread, its CPU time, the best of many runs beside the peak of the same minute.
 //   bench_matrix [rows inputs outputs]
 #include <fmt/format.h>
-#include <time.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <random>
 #include <vector>
 
+#include "clock.h"
 #include "engine/matrix.h"
 #include "engine/repack.h"
 #include "isa/cpu.h"
@@ -17,12 +17,6 @@
 
 namespace {
 using namespace heed;
-
-double now() {
-  timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
-}
 
 template <class F>
 double best(const F& work, double total = 0.25) {

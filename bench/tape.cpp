@@ -3,23 +3,17 @@
 // that can but of which no gradient is wanted, and with one wanted.
 //   bench_tape
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
 #include <functional>
 
+#include "clock.h"
 #include "heed/ops.h"
 #include "heed/tape.h"
 
 namespace {
 using namespace heed;
-
-double now() {
-  timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
-}
 
 struct Pass {
   const char* name;

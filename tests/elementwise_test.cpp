@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <string>
 #include <vector>
 
 using namespace heed;
@@ -32,6 +33,34 @@ double ulps(float got, double want) {
   return std::abs(double(got) - want) / std::ldexp(1.0, exponent - 24);
 }
 
+/// Every `step`-th float.
+std::vector<float> floats(std::uint64_t step) {
+  std::vector<float> x;
+  for (std::uint64_t bits = 0; bits < 0x100000000u; bits += step) {
+    const auto word = std::uint32_t(bits);
+    float value;
+    std::memcpy(&value, &word, sizeof value);
+    x.push_back(value);
+  }
+  return x;
+}
+
+/// y = f(x) within `bound` units of the last place.
+void expect_close(const std::string& name, const std::vector<float>& x, const std::vector<float>& y, const std::function<double(double)>& f,
+                  double bound) {
+  double worst = 0;
+  float at = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double want = f(double(x[i]));
+    if (std::abs(want) < 1e-36 && !std::isnan(want)) {
+      EXPECT_LT(std::abs(y[i] - want), 1e-36) << name << "(" << x[i] << ")";
+    } else if (const double off = ulps(y[i], want); off > worst) {
+      worst = off, at = x[i];
+    }
+  }
+  EXPECT_LE(worst, bound) << name << "(" << at << ")";
+}
+
 TEST(Elementwise, FunctionsOverAllFloats) {
   const struct {
     const char* name;
@@ -53,28 +82,12 @@ TEST(Elementwise, FunctionsOverAllFloats) {
                {"rsqrt", &ElementTable::rsqrt, [](double x) { return 1 / std::sqrt(x); }, 1.5},
                {"abs", &ElementTable::abs, [](double x) { return std::abs(x); }, 0},
                {"sign", &ElementTable::sign, [](double x) { return double(x > 0) - double(x < 0); }, 0}};
-  std::vector<float> x;
-  for (std::uint64_t bits = 0; bits < 0x100000000u; bits += 2003) {
-    const auto word = std::uint32_t(bits);
-    float value;
-    std::memcpy(&value, &word, sizeof value);
-    x.push_back(value);
-  }
+  const std::vector<float> x = floats(2003);
   std::vector<float> y(x.size());
   for (const auto* table : tables())
     for (const auto& c : cases) {
       (table->*c.loop)(x.data(), std::int64_t(x.size()), y.data());
-      double worst = 0;
-      float at = 0;
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        const double want = c.f(double(x[i]));
-        if (std::abs(want) < 1e-36 && !std::isnan(want)) {
-          EXPECT_LT(std::abs(y[i] - want), 1e-36) << c.name << "(" << x[i] << ")";
-        } else if (const double off = ulps(y[i], want); off > worst) {
-          worst = off, at = x[i];
-        }
-      }
-      EXPECT_LE(worst, c.bound) << c.name << "(" << at << ")";
+      expect_close(c.name, x, y, c.f, c.bound);
     }
 }
 
@@ -93,28 +106,12 @@ TEST(Elementwise, CurvesOverAllFloats) {
                {"power", &ElementTable::power, 0.7f, 0, [](double x) { return std::pow(x, double(0.7f)); }, 1},
                {"power", &ElementTable::power, -2.5f, 0, [](double x) { return std::pow(x, -2.5); }, 1},
                {"power", &ElementTable::power, 5, 0, [](double x) { return std::pow(x, 5.0); }, 1}};
-  std::vector<float> x;
-  for (std::uint64_t bits = 0; bits < 0x100000000u; bits += 10007) {
-    const auto word = std::uint32_t(bits);
-    float value;
-    std::memcpy(&value, &word, sizeof value);
-    x.push_back(value);
-  }
+  const std::vector<float> x = floats(10007);
   std::vector<float> y(x.size());
   for (const auto* table : tables())
     for (const auto& c : cases) {
       (table->*c.loop)(x.data(), std::int64_t(x.size()), c.a, c.b, y.data());
-      double worst = 0;
-      float at = 0;
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        const double want = c.f(double(x[i]));
-        if (std::abs(want) < 1e-36 && !std::isnan(want)) {
-          EXPECT_LT(std::abs(y[i] - want), 1e-36) << c.name << "(" << x[i] << ")";
-        } else if (const double off = ulps(y[i], want); off > worst) {
-          worst = off, at = x[i];
-        }
-      }
-      EXPECT_LE(worst, c.bound) << c.name << "(" << at << ", " << c.a << ")";
+      expect_close(std::string(c.name) + " of " + std::to_string(c.a), x, y, c.f, c.bound);
     }
 }
 

@@ -75,8 +75,7 @@ void check_options(Call& c) {
     const std::int64_t rows = o.blocks->query_block, columns = o.blocks->key_block;
     if (rows < 1) fail("blocks.query_block", "1 or more", number(rows));
     if (columns < 1) fail("blocks.key_block", "1 or more", number(columns));
-    const auto parts = [](std::int64_t n, std::int64_t size) { return n / size + (n % size != 0); };
-    c.keep = broadcast("blocks.keep", o.blocks->keep, DType::boolean, Shape{c.B, c.H, parts(c.N, rows), parts(c.M, columns)});
+    c.keep = broadcast("blocks.keep", o.blocks->keep, DType::boolean, Shape{c.B, c.H, parts_of(c.N, rows), parts_of(c.M, columns)});
     c.keys = std::clamp<std::int64_t>(columns / 64 * 64, 64, tile_keys);
     if (rows >= 32 && rows <= tile_rows) c.rows = rows;
   }
@@ -105,8 +104,7 @@ void choose(Call& c) {
     if (c.direct) c.products = paired ? few.products : c.table->strict;
     if (c.direct) c.keys = std::min(c.keys, std::max<std::int64_t>(1, c.M / 512) * 64);  // short calls have tasks enough too
   }
-  const std::int64_t unit = c.unit();
-  c.keys = std::clamp<std::int64_t>((c.M + unit - 1) / unit * unit, unit, c.keys);
+  c.keys = tile_of(c, c.keys);
 }
 
 }  // namespace

@@ -14,9 +14,6 @@ struct Sets {
   const std::int64_t* index;
 };
 
-std::int64_t parts_of(std::int64_t n, std::int64_t size) { return n / size + (n % size != 0); }
-std::int64_t tile_keys_of(const Call& c) { return std::clamp<std::int64_t>(parts_of(c.M, c.unit()) * c.unit(), c.unit(), tile_keys); }
-
 const std::int64_t* whole_numbers(const char* name, const View& view) {
   if (view.dtype != DType::i64) fail(name, "i64", name_of(view.dtype));
   if (view.rank() != 1) fail(name, "rank 1", view.shape.text());
@@ -113,7 +110,7 @@ void run_blocks(const Call& call) {
   const BlockMask blocks = *call.options.blocks;
   c.options.blocks.reset();
   c.rows = std::min<std::int64_t>(blocks.query_block, tile_rows);
-  c.keys = tile_keys_of(c);
+  c.keys = tile_of(c, tile_keys);
   run(c, blocks.query_block, [&](std::int64_t head, std::int64_t block, std::vector<std::int64_t>& room) -> Listed {
     room.clear();
     for (std::int64_t at = 0; at * blocks.key_block < c.M; ++at)
@@ -143,7 +140,7 @@ void attend_gathered(const View& q, const View& k, const View& v, const View& ou
   c.direct = nullptr;
   const Sets checked = check_sets(sets, c);
   c.rows = std::min<std::int64_t>(sets.query_block, tile_rows);
-  c.keys = tile_keys_of(c);
+  c.keys = tile_of(c, tile_keys);
   run(c, sets.query_block, [&](std::int64_t head, std::int64_t block, auto&) -> Listed {
     const std::int64_t* begin = checked.offsets + head * checked.blocks + block;
     return {checked.index + begin[0], begin[1] - begin[0]};

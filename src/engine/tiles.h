@@ -80,6 +80,14 @@ struct Call {
   }
 };
 
+/// How many pieces of `size` cover n.
+inline std::int64_t parts_of(std::int64_t n, std::int64_t size) { return n / size + (n % size != 0); }
+/// Keys of a tile: all, in whole units, but no more than `most`.
+inline std::int64_t tile_of(const Call& c, std::int64_t most) {
+  const std::int64_t unit = c.unit();
+  return std::clamp<std::int64_t>(parts_of(c.M, unit) * unit, unit, most);
+}
+
 /// Throws heed::Error for everything that does not fit; touches no output.
 Call check(const View& q, const View& k, const View& v, const View* out, const AttendOptions& options, const AttendExtras& extras,
            const Context& context);
