@@ -11,7 +11,8 @@ def reference(p, inputs, w):
     def mssa(x, n):
         u = (x @ w[n + "qkv.weight"].T).unflatten(-1, (h, d)).transpose(1, 2)
         o = (u @ u.transpose(2, 3) / d**0.5).softmax(-1) @ u
-        return F.linear(o.transpose(1, 2).flatten(2), w[n + "to_out.0.weight"], w[n + "to_out.0.bias"])
+        o = o.transpose(1, 2).flatten(2)
+        return F.linear(o, w[n + "to_out.0.weight"], w[n + "to_out.0.bias"]) if n + "to_out.0.weight" in w else o
 
     x = inputs["x"]
     if "depth" not in p:
@@ -28,7 +29,7 @@ def reference(p, inputs, w):
 
 
 def case(name, seed, depth, C=6, h=2, d=4, **p):
-    one = {"qkv.weight": (h * d, C), "to_out.0.weight": (C, h * d), "to_out.0.bias": (C,)}
+    one = {"qkv.weight": (h * d, C)} | ({} if h == 1 and d == C else {"to_out.0.weight": (C, h * d), "to_out.0.bias": (C,)})
     s = {} if depth else one
     for i in range(depth or 0):
         s |= {f"layers.{i}.0.fn." + n: shape for n, shape in one.items()} | {f"layers.{i}.1.fn.weight": (C, C)}
@@ -37,4 +38,5 @@ def case(name, seed, depth, C=6, h=2, d=4, **p):
     return name, p, draw(seed, x=(2, 5, C)), draw(seed + 50, 0.5, **s)
 
 
-run("crate-mssa", reference, [case("alone", 1, None), case("layers", 2, 2), case("steps", 3, 1, step_size=0.3, lambd=0.5, ln_eps=1e-3)], "layers in torch")
+run("crate-mssa", reference, [case("alone", 1, None), case("layers", 2, 2), case("steps", 3, 1, step_size=0.3, lambd=0.5, ln_eps=1e-3),
+                              case("one-head", 4, None, h=1, d=6), case("one-head-layers", 5, 1, h=1, d=6)], "layers in torch")

@@ -17,7 +17,7 @@ def reference(p, inputs, w):
     for t in range(N):
         inside = [j for j in range(K) if 0 <= t + j - before < N]
         a = taps[:, t]
-        if p["renorm_padding"]:
+        if p["renorm_padding"] and p["weight_softmax"]:
             a = torch.zeros_like(a).index_copy(-1, torch.tensor(inside), a[..., inside].softmax(-1))
         elif p["weight_softmax"]:
             a = a.softmax(-1)
@@ -43,4 +43,5 @@ def case(name, seed, kind, K, before, N=9, C=6, D=None, H=2, bias=False, softmax
 run("lightconv-dynamicconv", reference, [
     case("centred-bias", 1, "lightweight", 5, 2, bias=True), case("plain-taps", 2, "lightweight", 3, 2, softmax=False), case("dynamic", 3, "dynamic", 5, 4, H=3),
     case("dynamic-bias", 4, "dynamic", 3, 1, bias=True), case("renormalised", 5, "dynamic", 7, 6, N=5, renorm=True), case("gated", 6, "lightweight", 4, 3, D=8, glu=True),
-    case("gated-dynamic", 7, "dynamic", 3, 2, D=4, glu=True, bias=True, renorm=True), case("dynamic-plain-taps", 8, "dynamic", 3, 2, softmax=False)], "tap by tap")
+    case("gated-dynamic", 7, "dynamic", 3, 2, D=4, glu=True, bias=True, renorm=True), case("dynamic-plain-taps", 8, "dynamic", 3, 2, softmax=False),
+    case("dynamic-plain-renorm", 9, "dynamic", 4, 2, softmax=False, renorm=True, bias=True)], "tap by tap")

@@ -9,7 +9,7 @@ from autograd import draw, run
 def reference(p, inputs, w):
     x, K, X, d = inputs["x"], p["num_heads"], p["num_expert"], p["head_dim"]
     B, N, E = x.shape
-    k, v = F.linear(x, w["k_proj.weight"], w["k_proj.bias"]), F.linear(x, w["v_proj.weight"], w["v_proj.bias"])
+    k, v = F.linear(x, w["k_proj.weight"], w.get("k_proj.bias")), F.linear(x, w["v_proj.weight"], w.get("v_proj.bias"))
     logits = x @ w["q_proj.w_gate"]
     prob = logits.softmax(-1)
     gates, indices = prob.topk(K)
@@ -30,11 +30,13 @@ def reference(p, inputs, w):
     return result
 
 
-def case(name, seed, K, X, d, E=6, causal=False, cv=0.0, switch=0.0, z=0.0):
+def case(name, seed, K, X, d, E=6, causal=False, cv=0.0, switch=0.0, z=0.0, bias=True):
     s = {"k_proj.weight": (d, E), "k_proj.bias": (d,), "v_proj.weight": (d, E), "v_proj.bias": (d,), "q_proj.w_gate": (E, X), "q_proj.experts.w": (X, E, d),
          "q_proj.output_experts.w": (X, d, E)}
+    s = {n: shape for n, shape in s.items() if bias or not n.endswith("bias")}
     p = {"embed_dim": E, "num_heads": K, "num_expert": X, "head_dim": d, "causal": causal, "cvloss": cv, "switchloss": switch, "zloss": z}
     return name, p, draw(seed, x=(2, 6, E)), draw(seed + 50, 0.6, **s)
 
 
-run("moa-heads", reference, [case("causal", 1, 2, 5, 4, causal=True), case("losses", 2, 3, 4, 3, cv=0.3, switch=0.2, z=0.1), case("all-experts", 3, 3, 3, 2, cv=1.0)], "an expert at a time")
+run("moa-heads", reference, [case("causal", 1, 2, 5, 4, causal=True), case("losses", 2, 3, 4, 3, cv=0.3, switch=0.2, z=0.1), case("all-experts", 3, 3, 3, 2, cv=1.0),
+                            case("no-bias", 4, 2, 4, 3, bias=False)], "an expert at a time")

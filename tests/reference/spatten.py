@@ -17,8 +17,9 @@ def reference(p, inputs, _):
         for h in range(H):
             keep = set(range(N))
             if N + coming > start + important + recent:
-                middle = range(start, N - recent + coming)
-                keep = set(range(start)) | set(range(N - recent + coming, N)) | set(sorted(middle, key=lambda j: -float(total[h, j].detach()))[:important])
+                last = min(N, N - recent + coming)
+                middle = range(start, last)
+                keep = set(range(start)) | set(range(last, N)) | set(sorted(middle, key=lambda j: -float(total[h, j].detach()))[:important])
             rows.append(sorted(keep))
         outs[f"indices{l}"], outs[f"scores{l}"] = torch.tensor(rows), total
     outs["out"] = torch.stack([inputs[f"k{l}"][0, rows[h], h] for h in range(H)], 1)[None]
@@ -35,5 +36,6 @@ def case(name, seed, layers, N, coming, logits, start=2, recent=3, important=4, 
 
 
 CASES = [case("nothing-pruned", 1, 2, 8, 1, False), case("just-enough", 2, 1, 9, 0, False), case("one-too-many", 3, 1, 10, 0, False), case("logits", 4, 2, 14, 2, True),
-         case("none-coming", 5, 3, 13, 0, False), case("all-recent-to-come", 6, 1, 12, 3, True), case("no-start", 7, 1, 12, 1, False, start=0)]
+         case("none-coming", 5, 3, 13, 0, False), case("all-recent-to-come", 6, 1, 12, 3, True), case("no-start", 7, 1, 12, 1, False, start=0),
+         case("more-to-come", 8, 2, 12, 7, False)]
 run("spatten", reference, CASES, "sets of positions")

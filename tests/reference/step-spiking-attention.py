@@ -36,7 +36,7 @@ def reference(p, inputs, w):
     TB, C, height, width = x.shape
     N, D = height * width, C // H
     if kind == "SDSA":
-        conv = lambda y, n: bn(F.conv2d(y, w[n + "_conv.weight"]), n)
+        conv = lambda y, n: bn(F.conv2d(y, w[n + "_conv.weight"], w.get(n + "_conv.bias")), n)
         spikes = lif(x, p, p["threshold"])
         q, k, v = (lif(conv(spikes, n), p, p["threshold"]) for n in "qkv")
         mask = lif((k * v).sum((2, 3)), p, p["threshold"], True)  # (TB, C)
@@ -56,14 +56,14 @@ def reference(p, inputs, w):
     return {"out": lif(conv(y, "proj"), p, p["threshold"]).view(x.shape), "q": q, "k": k, "attn": a, **outs}
 
 
-def case(name, kind, H, C=6, T=3, B=2, size=(2, 3), **more):
+def case(name, kind, H, C=6, T=3, B=2, size=(2, 3), biased=False, **more):
     params = {"kind": kind, "embed_dim": C, "num_heads": H, "step": T, "attn_scale": 0.125, "tau": 2.0, "threshold": 1.0, "attn_threshold": 0.5} | more
     ssa, sdsa, token = kind == "SSA", kind == "SDSA", kind == "QK token"
     ones = () if ssa else (1, 1) if sdsa else (1,)
     shapes = {}
     for n in ("q", "k", "proj") if token else ("q", "k", "v", "proj"):
         shapes[n + ("_linear" if ssa else "_conv") + ".weight"] = (C, C, *ones)
-        if ssa or (n == "proj" and not sdsa):
+        if ssa or (n == "proj" and (biased or not sdsa)):
             shapes[n + ("_linear" if ssa else "_conv") + ".bias"] = (C,)
         shapes |= {n + "_bn.weight": ((C,), 0.2, 1.5), n + "_bn.bias": ((C,), 0.3, 0.8), n + "_bn.running_mean": ((C,), 0.2, 0.0), n + "_bn.running_var": ((C,), 0.1, 1.0)}
     for seed in range(1000):  # no membrane near a threshold, sums of spikes apart, and neither silence nor a scream
@@ -86,4 +86,4 @@ class NoGradient:
 run("step-spiking-attention", reference, [
     case("qk-token", "QK token", 2), case("qkformer", "QKFormer SSA", 3, attn_scale=0.25), case("sdsa", "SDSA", 2), case("ssa-one-head", "SSA", 1, T=2, B=3),
     case("qk-token-slow", "QK token", 3, T=4, B=1, tau=1.5, attn_threshold=1.25), case("sdsa-slow", "SDSA", 3, tau=4.0, threshold=0.5),
-    case("qkformer-fast", "QKFormer SSA", 1, B=1, size=(1, 5), tau=1.0, threshold=0.75)], "a loop over time", no_gradient=NoGradient(), rtol="1e-4", atol="1e-4")
+    case("qkformer-fast", "QKFormer SSA", 1, B=1, size=(1, 5), tau=1.0, threshold=0.75), case("sdsa-biased", "SDSA", 2, biased=True)], "a loop over time", no_gradient=NoGradient(), rtol="1e-4", atol="1e-4")

@@ -29,7 +29,8 @@ struct CrateMssa : Mechanism {
     d.input("x", x, "B N dim", "tokens");
     const auto attention = [&](Layer& l, const std::string& name) {
       d.weight(name + "qkv.weight", l.u, "heads*dim_head dim");
-      d.linear(name + "to_out.0", l.wo, l.bo, "dim", "heads*dim_head");
+      for (auto* entry : {&d.weight(name + "to_out.0.weight", l.wo, "dim heads*dim_head"), &d.weight(name + "to_out.0.bias", l.bo, "dim")})
+        if (heads == 1) entry->optional();  // the released code has no to_out where the one head is as wide as x
     };
     const auto norm = [&](const std::string& name, Tensor& weight, Tensor& bias) {
       d.weight(name + ".norm.weight", weight, "dim");
@@ -51,7 +52,10 @@ struct CrateMssa : Mechanism {
 
   Tensor mssa(Ops& ops, const Tensor& from, const Layer& l) const {
     const Tensor w = split_heads(ops.linear(from, l.u), heads);
-    return ops.linear(join_heads(ops.attend(w, w, w).out), l.wo, l.bo);
+    const Tensor read = join_heads(ops.attend(w, w, w).out);
+    if (l.wo.defined() != l.bo.defined() || (!l.wo.defined() && dim_head != from.extent(2)))
+      fail("weight to_out.0", "weight and bias, where the one head is not as wide as x or one of them is given", "none");
+    return l.wo.defined() ? ops.linear(read, l.wo, l.bo) : read;
   }
 
   void run(Ops& ops) override {

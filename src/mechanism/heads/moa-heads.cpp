@@ -26,8 +26,10 @@ struct MoaHeads : Mechanism {
     d.param("switchloss", switchloss, "weight of X sum_e f_e P_e, shares of choices and of probability").least(0);
     d.param("zloss", zloss, "weight of the mean squared log-sum-exp of the router").least(0);
     d.input("x", x, "B N embed_dim", "tokens");
-    d.linear("k_proj", wk, bk, "head_dim", "embed_dim");
-    d.linear("v_proj", wv, bv, "head_dim", "embed_dim");
+    d.weight("k_proj.weight", wk, "head_dim embed_dim");
+    d.weight("k_proj.bias", bk, "head_dim").optional().sample();
+    d.weight("v_proj.weight", wv, "head_dim embed_dim");
+    d.weight("v_proj.bias", bv, "head_dim").optional().sample();
     d.weight("q_proj.w_gate", w_gate, "embed_dim num_expert", "router");
     d.weight("q_proj.experts.w", w_query, "num_expert embed_dim head_dim", "queries");
     d.weight("q_proj.output_experts.w", w_output, "num_expert head_dim embed_dim", "outputs");

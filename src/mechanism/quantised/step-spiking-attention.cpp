@@ -38,14 +38,15 @@ struct SpikingAttention : Mechanism {
       const bool here = !(token && at == "v");
       d.weight(at + (ssa ? "_linear.weight" : "_conv.weight"), *weight, ssa ? "embed_dim embed_dim" : "embed_dim embed_dim *one")
           .when(here, "kind other than QK token");
-      d.weight(at + (ssa ? "_linear.bias" : "_conv.bias"), *bias, "embed_dim")
-          .when(ssa || (at == "proj" && !sdsa), "SSA, or proj but for SDSA");
+      auto& biased = d.weight(at + (ssa ? "_linear.bias" : "_conv.bias"), *bias, "embed_dim").when(ssa || at == "proj", "SSA, or proj");
+      if (sdsa) biased.optional();  // the released layer has it, the tables' form of it has not
       d.weight(at + "_bn.weight", norm->weight, "embed_dim").when(here, "kind other than QK token");
       d.weight(at + "_bn.bias", norm->bias, "embed_dim").when(here, "kind other than QK token");
       d.weight(at + "_bn.running_mean", norm->mean, "embed_dim").init(Init::zeros).no_gradient().when(here, "kind other than QK token");
       d.weight(at + "_bn.running_var", norm->var, "embed_dim").init(Init::ones).no_gradient().when(here, "kind other than QK token");
     }
     d.ignore("*.num_batches_tracked");
+    d.ignore("talking_heads.weight");  // the released SDSA owns it and does not use it
     d.size("TB", "step*B");
     d.size("embed_dim", "num_heads*D");
     d.size("*one", sdsa ? "1 1" : "1");

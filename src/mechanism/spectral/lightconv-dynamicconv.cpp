@@ -26,7 +26,7 @@ struct LightConv : Mechanism {
     d.param("num_heads", num_heads, "filters; head h owns consecutive channels").least(1);
     d.param("weight_softmax", weight_softmax, "taps are a softmax");
     d.param("bias", has_bias, "one number a channel added after the convolution");
-    d.param("renorm_padding", renorm_padding, "dynamic: the softmax runs over the taps inside the sequence only");
+    d.param("renorm_padding", renorm_padding, "dynamic with weight_softmax: over the taps inside the sequence only");
     d.param("glu", glu, "gated linear unit before, a projection after");
     const std::string D = glu && conv_dim ? "conv_dim" : "embed_dim";
     const bool dynamic = conv_type == "dynamic";
@@ -51,6 +51,7 @@ struct LightConv : Mechanism {
     }
     const auto B = from.extent(0), N = from.extent(1);
     Tensor taps = ops.linear(from, w_linear, b_linear).reshape({B, N, num_heads, kernel_size});
+    if (!weight_softmax) return taps;
     if (renorm_padding) {
       const Tensor inside(DType::boolean, {1, N, 1, kernel_size});
       auto* at = inside.data<std::uint8_t>();
@@ -58,7 +59,7 @@ struct LightConv : Mechanism {
         for (std::int64_t j = 0; j < kernel_size; ++j) *at++ = t + j >= before && t + j - before < N;
       taps = ops.where(inside, taps, ops.full({}, -std::numeric_limits<float>::infinity()));
     }
-    return weight_softmax || renorm_padding ? ops.softmax(taps, 3) : taps;
+    return ops.softmax(taps, 3);
   }
 
   void run(Ops& ops) override {

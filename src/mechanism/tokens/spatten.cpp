@@ -28,8 +28,6 @@ struct Spatten : Mechanism {
   }
 
   void run(Ops& ops) override {
-    if (num_coming > recent_size)
-      fail("parameter num_coming", "at most recent_size = " + std::to_string(recent_size), std::to_string(num_coming));
     if (attn.empty()) fail("input attn0", "at least one layer", "none");
     for (std::size_t l = 0; l < attn.size(); ++l) {
       const std::string at = std::to_string(l);
@@ -49,7 +47,10 @@ struct Spatten : Mechanism {
     const auto H = total.extent(0), N = total.extent(1);
     const Tensor all = ops.arange(0, N).reshape({1, N}).broadcast({H, N}).dense();
     if (N + num_coming <= start_size + important_size + recent_size) return all;
-    const auto last = N - recent_size + num_coming;
+    const auto last = std::min(N, N - recent_size + num_coming);  // as many to come as leave no room for recent ones: none stays
+    if (important_size > last - start_size)
+      fail("parameter important_size", "at most the " + std::to_string(std::max<std::int64_t>(last - start_size, 0)) + " between first and recent tokens",
+           std::to_string(important_size));
     const Tensor best = ops.topk(total.slice(1, start_size, last - start_size), important_size, 1).second;
     for (std::int64_t h = 0; h < H; ++h) {
       auto* row = best.data<std::int64_t>() + h * important_size;
