@@ -36,4 +36,5 @@ def case(name, seed, N, M, ridge=False, **p):
 
 
 run("local-linear-attention", reference, [case("both-sides", 1, 5, 7, causal=False, h=2.5), case("more-keys", 2, 3, 6), case("constant", 3, 6, 6, kernel="constant", lam=2.0),
-                                          case("ridge", 4, 5, 5, ridge=True), case("two-blocks", 5, 36, 36, lam=3.0)], "a query at a time")
+                                          case("ridge", 4, 5, 5, ridge=True), case("two-blocks", 5, 36, 36, lam=3.0),
+                                          case("small-ridge", 6, 9, 9, lam=0.01, h=0.5)], "a query at a time")

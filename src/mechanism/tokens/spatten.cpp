@@ -49,7 +49,8 @@ struct Spatten : Mechanism {
     if (N + num_coming <= start_size + important_size + recent_size) return all;
     const auto last = std::min(N, N - recent_size + num_coming);  // as many to come as leave no room for recent ones: none stays
     if (important_size > last - start_size)
-      fail("parameter important_size", "at most the " + std::to_string(std::max<std::int64_t>(last - start_size, 0)) + " between first and recent tokens",
+      fail("parameter important_size",
+           "at most the " + std::to_string(std::max<std::int64_t>(last - start_size, 0)) + " between first and recent tokens",
            std::to_string(important_size));
     const Tensor best = ops.topk(total.slice(1, start_size, last - start_size), important_size, 1).second;
     for (std::int64_t h = 0; h < H; ++h) {
