@@ -216,9 +216,18 @@ class Ops {
   /// The same with one index for all lanes: the reverse of index_select.
   Tensor index_add(const Tensor& x, int axis, const Tensor& index, std::int64_t extent) const;
 
-  Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, float value = 0) const;
-  /// Fails where an axis is too short: reflect needs more than the padding, circular as much.
-  Tensor extend(const Tensor& x, int axis, std::int64_t before, std::int64_t after, PadMode mode) const;
+  /// Elements of `value` at both ends of some axes: `before` and `after` have a number for each axis, or one for all.
+  Tensor pad(const Tensor& x, const std::vector<int>& axes, const std::vector<std::int64_t>& before, const std::vector<std::int64_t>& after,
+             float value = 0) const;
+  Tensor pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, float value = 0) const {
+    return pad(x, std::vector<int>{axis}, std::vector{before}, std::vector{after}, value);
+  }
+  /// The same with elements of x by `mode`. Fails where an axis is too short: reflect needs more than the padding, circular as much.
+  Tensor extend(const Tensor& x, const std::vector<int>& axes, const std::vector<std::int64_t>& before,
+                const std::vector<std::int64_t>& after, PadMode mode) const;
+  Tensor extend(const Tensor& x, int axis, std::int64_t before, std::int64_t after, PadMode mode) const {
+    return extend(x, std::vector<int>{axis}, std::vector{before}, std::vector{after}, mode);
+  }
   Tensor embedding(const Tensor& table, const Tensor& index) const;  ///< table[rows, d], index[...] -> [..., d]
   /// Sorted values and their indices; equals by lower index; NaN is the largest.
   std::pair<Tensor, Tensor> topk(const Tensor& x, std::int64_t k, int axis, bool largest = true) const;

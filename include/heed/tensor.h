@@ -113,8 +113,8 @@ class Tensor {
   Tensor broadcast(const Shape& shape) const;
   /// Same elements in row-major order under another shape; copies only where strides demand it.
   Tensor reshape(const Shape& shape) const;
-  /// Dense row-major; itself when it is already.
-  Tensor dense() const;
+  /// Dense row-major; itself when it is already. A large copy is made by `threads` (0: as many as OpenMP would use).
+  Tensor dense(int threads = 0) const;
   /// Dense and of another dtype; floats round to nearest even; itself when nothing changes. Only floats keep their origin.
   Tensor to(DType dtype) const;
 

@@ -78,7 +78,13 @@ void bind_maps(nb::module_& m) {
   bind(m, "pixel_unshuffle(x, factor)", &Ops::pixel_unshuffle, "[B, C, *spatial * r] -> [B, C r^a, *spatial].");
   bind(m, "windows(x, size)", &Ops::windows, "x[B, *spatial, C] -> [B * windows, elements, C].");
   bind(m, "unwindows(x, size, spatial)", &Ops::unwindows, "The reverse of windows, to [B, *spatial, C].");
-  bind(m, "extend(x, axis, before, after, mode)", &Ops::extend, "Padding of an axis: zeros, reflect, replicate, circular.");
+  bind(
+      m, "extend(x, axis, before, after, mode)",
+      [](const Ops& ops, const Tensor& x, const std::vector<int>& axes, const List& before, const List& after, PadMode mode) {
+        return ops.extend(x, axes, before, after, mode);
+      },
+      "Padding of an axis, or of several, with zeros, reflect, replicate or circular: before and after have a number for each, or one for "
+      "all.");
 }
 
 }  // namespace heed::python

@@ -18,7 +18,13 @@ void bind_select(nb::module_& m) {
        "Element (i, j, ...) is x's at offset + i strides[0] + j strides[1] + ..., x being dense.");
   bind(m, "strided_add(x, shape, strides, offset=0)", &Ops::strided_add,
        "The reverse: elements of x added to zeros of `shape` at their places there.");
-  bind(m, "pad(x, axis, before, after, value=0.0)", &Ops::pad, "Adds elements of `value` at both ends of an axis.");
+  using List = std::vector<std::int64_t>;
+  bind(
+      m, "pad(x, axis, before, after, value=0.0)",
+      [](const Ops& ops, const Tensor& x, const std::vector<int>& axes, const List& before, const List& after, float value) {
+        return ops.pad(x, axes, before, after, value);
+      },
+      "Elements of `value` at both ends of an axis, or of several: before and after have a number for each, or one for all.");
   bind(m, "embedding(table, index)", &Ops::embedding, "table[rows, d], index[...]: the rows, [..., d].");
   bind(m, "topk(x, k, axis, largest=True)", &Ops::topk, "Sorted values and their indices; equals by lower index; NaN is the largest.");
   bind(m, "argsort(x, axis, descending=False)", &Ops::argsort, "Indices that sort an axis; stable.");

@@ -26,7 +26,7 @@ void on_each(int workers, F&& body) {
   std::vector<std::thread> others;
   const auto work = [&](int worker) {
     inside = true;
-    body(worker);
+    body(worker, workers);
     inside = false;
   };
   for (int worker = 1; worker < workers; ++worker) others.emplace_back(work, worker);
@@ -40,7 +40,7 @@ int most_threads() { return omp_get_max_threads(); }
 template <class F>
 void on_each(int workers, F&& body) {
 #pragma omp parallel num_threads(workers)
-  body(omp_get_thread_num());
+  body(omp_get_thread_num(), omp_get_num_threads());
 }
 #endif
 
@@ -60,8 +60,8 @@ void parallel(int threads, std::int64_t tasks, const std::function<void(std::int
   std::atomic<std::int64_t> next{0};
   std::atomic<bool> failed{false};
   std::exception_ptr error;
-  on_each(workers, [&](int worker) {
-    for (std::int64_t i; !failed && (i = next++) < tasks;) {
+  on_each(workers, [&](int worker, int all) {
+    for (std::int64_t i = worker; !failed && i < tasks; i = all + next++) {
       try {
         task(i, worker);
       } catch (...) {

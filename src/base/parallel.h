@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only place that names threads. Tasks come from a counter, in index order; nothing is reduced across tasks.
+// The only place that names threads. Worker w begins with task w, and so finds in its cache what it read and wrote there the last time; the
+// other tasks come from a counter, in index order. Nothing is reduced across tasks.
 #pragma once
 #include <cstdint>
 #include <functional>

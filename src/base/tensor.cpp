@@ -10,6 +10,7 @@
 #include "base/convert.h"
 #include "base/float16.h"
 #include "base/pool.h"
+#include "base/strided.h"
 #include "heed/tensor.h"
 
 namespace heed {
@@ -128,24 +129,6 @@ View with_shape(const View& view, const std::vector<std::int64_t>& extents, cons
   return result;
 }
 
-/// Visits the elements of a view in row-major order: visit(element offset).
-template <class Visit>
-void each(const View& view, Visit visit) {
-  const std::int64_t count = view.count();
-  std::array<std::int64_t, max_rank> index{};
-  std::int64_t offset = 0;
-  for (std::int64_t n = 0; n < count; ++n) {
-    visit(offset);
-    for (int axis = view.rank() - 1; axis >= 0; --axis) {
-      const auto a = std::size_t(axis);
-      offset += view.strides[a];
-      if (++index[a] < view.shape[axis]) break;
-      offset -= view.strides[a] * view.shape[axis];
-      index[a] = 0;
-    }
-  }
-}
-
 double load(const void* data, DType dtype, std::int64_t i) {
   switch (dtype) {
     case DType::f32:
@@ -188,52 +171,6 @@ void store(void* data, DType dtype, std::int64_t i, double value) {
     case DType::boolean:
       static_cast<std::uint8_t*>(data)[i] = value != 0;
       break;
-  }
-}
-
-/// Copies to dense memory: whole runs where the last axis is dense, tiles where another one is.
-template <class Bytes>
-void copy_elements(const View& from, void* to) {
-  const std::int64_t count = from.count();
-  if (count == 0) return;
-  std::array<std::int64_t, max_rank> extent{}, stride{}, step{}, index{};  // step: of the dense memory
-  int rank = 0;
-  for (int i = 0; i < from.rank(); ++i) {
-    if (from.extent(i) == 1) continue;
-    const bool joins = rank > 0 && stride[std::size_t(rank - 1)] == from.extent(i) * from.stride(i);
-    if (joins) --rank;
-    extent[std::size_t(rank)] = (joins ? extent[std::size_t(rank)] : 1) * from.extent(i);
-    stride[std::size_t(rank++)] = from.stride(i);
-  }
-  if (rank == 0) extent[0] = 1, stride[0] = 1, rank = 1;
-  const auto last = std::size_t(rank - 1);
-  std::size_t dense = last;  // the axis whose elements lie side by side
-  for (std::size_t i = 0; i < last && stride[last] != 1; ++i)
-    if (stride[i] == 1) dense = i;
-  std::int64_t each = 1;
-  for (std::size_t i = last + 1; i-- > 0; each *= extent[i]) step[i] = each;
-  const std::int64_t n = extent[last], m = dense == last ? 1 : extent[dense], s = stride[last];
-  const auto* in = static_cast<const Bytes*>(from.data);
-  auto* out = static_cast<Bytes*>(to);
-  for (std::int64_t done = 0; done < count; done += n * m) {
-    if (s == 1) {
-      std::memcpy(out, in, std::size_t(n) * sizeof(Bytes));
-    } else if (dense == last) {
-      for (std::int64_t i = 0; i < n; ++i) out[i] = in[i * s];
-    } else {
-      constexpr std::int64_t tile = 16;
-      for (std::int64_t row = 0; row < m; row += tile)
-        for (std::int64_t column = 0; column < n; column += tile)
-          for (std::int64_t r = row; r < std::min(m, row + tile); ++r)
-            for (std::int64_t i = column; i < std::min(n, column + tile); ++i) out[r * step[dense] + i] = in[r + i * s];
-    }
-    for (std::size_t a = last; a-- > 0;) {
-      if (a == dense) continue;
-      in += stride[a], out += step[a];
-      if (++index[a] < extent[a]) break;
-      in -= stride[a] * extent[a], out -= step[a] * extent[a];
-      index[a] = 0;
-    }
   }
 }
 
@@ -304,23 +241,10 @@ Tensor Tensor::broadcast(const Shape& target) const {
   return stepped(*this, {with_shape(view_, target.vector(), strides), owner_}, {ViewStep::Kind::broadcast, {}, 0, 0, {}});
 }
 
-Tensor Tensor::dense() const {
+Tensor Tensor::dense(int threads) const {
   if (view_.contiguous()) return *this;
   Tensor result(dtype(), shape());
-  switch (size_of(dtype())) {
-    case 1:
-      copy_elements<std::uint8_t>(view_, result.view_.data);
-      break;
-    case 2:
-      copy_elements<std::uint16_t>(view_, result.view_.data);
-      break;
-    case 4:
-      copy_elements<std::uint32_t>(view_, result.view_.data);
-      break;
-    default:
-      copy_elements<std::uint64_t>(view_, result.view_.data);
-      break;
-  }
+  base::copy_dense(view_, result.view_.data, threads);
   return stepped(*this, result, {ViewStep::Kind::reshape, {}, 0, 0, {}});
 }
 
@@ -333,10 +257,10 @@ Tensor Tensor::reshape(const Shape& target) const {
 
 Tensor Tensor::to(DType target) const {
   if (target == dtype()) return dense();
+  const Tensor source = with_origin(nullptr).dense();
   Tensor result(target, shape());
-  std::int64_t n = 0;
-  if (!view_.contiguous() || !base::convert(view_.data, dtype(), result.view_.data, target, count()))
-    each(view_, [&](std::int64_t offset) { store(result.view_.data, target, n++, load(view_.data, dtype(), offset)); });
+  if (!base::convert(source.view_.data, dtype(), result.view_.data, target, count()))
+    for (std::int64_t i = 0; i < count(); ++i) store(result.view_.data, target, i, load(source.view_.data, dtype(), i));
   if (target != DType::f32 && target != DType::bf16 && target != DType::f16) return result;
   return stepped(*this, result, {ViewStep::Kind::reshape, {}, 0, 0, {}});
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "heed/ops.h"
+#include "ops/picked.h"
 #include "ops/rows_at.h"
 
 namespace heed {
@@ -10,106 +11,6 @@ inline namespace v0 {
 using namespace heed::ops;
 
 namespace {
-
-/// body(a number of the dtype's size).
-template <class F>
-void by_size(DType dtype, F&& body) {
-  switch (size_of(dtype)) {
-    case 8:
-      return body(std::uint64_t{});
-    case 4:
-      return body(std::uint32_t{});
-    case 2:
-      return body(std::uint16_t{});
-    default:
-      return body(std::uint8_t{});
-  }
-}
-template <class T>
-void copy_row(T* to, const T* from, std::int64_t count) {
-  copy_bytes(reinterpret_cast<char*>(to), reinterpret_cast<const char*>(from), std::size_t(count) * sizeof(T));
-}
-/// to[i] = from[-i].
-template <class T>
-void reversed(T* to, const T* from, std::int64_t n) {
-  typedef T Four __attribute__((vector_size(4 * sizeof(T))));
-  std::int64_t i = 0;
-  for (; i + 4 <= n; i += 4) {
-    Four x;
-    std::memcpy(&x, from - i - 3, sizeof x);
-    x = __builtin_shufflevector(x, x, 3, 2, 1, 0);
-    std::memcpy(to + i, &x, sizeof x);
-  }
-  for (; i < n; ++i) to[i] = from[-i];
-}
-
-/// Sources that follow each other by `step`, 1, 0 or -1.
-struct Run {
-  std::int64_t from, count, step;
-};
-std::vector<Run> runs_of(const std::int64_t* source, std::int64_t n) {
-  std::vector<Run> runs;
-  for (std::int64_t e = 0; e < n; ++e) {
-    if (!runs.empty()) {
-      Run& last = runs.back();
-      const std::int64_t step = source[e] - source[e - 1];
-      if (last.count == 1 ? step >= -1 && step <= 1 : step == last.step) {
-        last.step = step, ++last.count;
-        continue;
-      }
-    }
-    runs.push_back({source[e], 1, 1});
-  }
-  return runs;
-}
-
-/// out[o, e, :] = x[o, source[e], :] for `extent` e.
-template <class T>
-void pick(int threads, const T* x, const Lanes& cut, const std::int64_t* source, std::int64_t extent, T* out) {
-  const std::int64_t inner = cut.inner, each = extent * inner;
-  const auto runs = inner < 64 ? runs_of(source, extent) : std::vector<Run>();
-  if (!runs.empty() && std::int64_t(runs.size()) * 4 <= extent) {
-    pieces(threads, cut.outer, 32768 / std::max<std::int64_t>(each, 1), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t o = begin; o < end; ++o) {
-        const T* from = x + o * cut.extent * inner;
-        T* to = out + o * each;
-        for (const Run& run : runs) {
-          if (run.step == 1)
-            copy_row(to, from + run.from * inner, run.count * inner);
-          else if (run.step == -1 && inner == 1)
-            reversed(to, from + run.from, run.count);
-          else
-            for (std::int64_t e = 0; e < run.count; ++e) copy_row(to + e * inner, from + (run.from + e * run.step) * inner, inner);
-          to += run.count * inner;
-        }
-      }
-    });
-    return;
-  }
-  // Tasks are lanes, or blocks of rows of one.
-  const std::int64_t block = std::min(extent, std::max<std::int64_t>(1, 32768 / inner)), blocks = (extent + block - 1) / block;
-  pieces(threads, cut.outer * blocks, 32768 / (block * inner), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t job = begin; job < end; ++job) {
-      const T* from = x + job / blocks * cut.extent * inner;
-      T* to = out + job / blocks * each;
-      const std::int64_t first = job % blocks * block, last = std::min(extent, first + block);
-      if (inner == 1)
-        for (std::int64_t e = first; e < last; ++e) to[e] = from[source[e]];
-      else
-        for (std::int64_t e = first; e < last; ++e) copy_row(to + e * inner, from + source[e] * inner, inner);
-    }
-  });
-}
-
-/// The slices of an axis that `source` names, which are there.
-Tensor picked(int threads, const Tensor& x, int axis, const std::int64_t* source, std::int64_t extent) {
-  const Tensor from = x.dense();
-  Tensor out(x.dtype(), with_axis(x.shape(), axis, extent));
-  const Lanes cut = lanes(x.shape(), axis);
-  if (out.count() != 0)
-    by_size(x.dtype(), [&](auto unit) { pick(threads, from.raw<decltype(unit)>(), cut, source, extent, out.raw<decltype(unit)>()); });
-  return out;
-}
 
 /// One index a row of `inner` elements, or (not rows) one an element; both dense.
 struct Places {
@@ -133,9 +34,9 @@ Tensor Ops::repeat(const Tensor& x, int axis, std::int64_t times) const {
   if (!x.defined()) fail("x", "a tensor", "none");
   axis = axis_of(axis, x.rank());
   if (times < 0) fail("times", "0 or more", std::to_string(times));
-  std::vector<std::int64_t> source(std::size_t(x.extent(axis) * times));
-  for (std::size_t e = 0; e < source.size(); ++e) source[e] = std::int64_t(e) / times;
-  const Tensor out = picked(context_.threads, x, axis, source.data(), std::int64_t(source.size()));
+  std::vector<std::int64_t> source;
+  for (std::int64_t e = 0; e < x.extent(axis); ++e) source.insert(source.end(), std::size_t(times), e);
+  const Tensor out = picked(context_.threads, x, {axis_source(axis, source.data(), std::int64_t(source.size()))});
   return record("repeat", out, {&x}, [s = x.shape(), axis, times](const Pull& p) -> std::vector<Tensor> {
     auto extents = s.vector();
     extents.insert(extents.begin() + axis + 1, times);
@@ -148,7 +49,7 @@ Tensor Ops::index_select(const Tensor& x, int axis, const Tensor& index) const {
   axis = axis_of(axis, x.rank());
   const Tensor at = indices(context_, index, x.extent(axis));
   if (index.rank() != 1) fail("index", "rank 1", index.shape().text());
-  const Tensor out = picked(context_.threads, x, axis, at.raw<std::int64_t>(), index.count());
+  const Tensor out = picked(context_.threads, x, {axis_source(axis, at.raw<std::int64_t>(), index.count())});
   return record("index_select", out, {&x}, [at, axis, extent = x.extent(axis)](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.index_add(p.gradient(), axis, at, extent)};
   });
@@ -197,7 +98,9 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
                  continue;
                }
                if (by_rows)
-                 for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner) copy_row(at_row, lane + place[e] * cut.inner, cut.inner);
+                 for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner)
+                   copy_bytes(reinterpret_cast<char*>(at_row), reinterpret_cast<const char*>(lane + place[e] * cut.inner),
+                              std::size_t(cut.inner) * sizeof unit);
                else if (cut.inner == 1)
                  for (std::int64_t e = 0; e < rest; ++e) at_row[e] = lane[place[e]];
                else

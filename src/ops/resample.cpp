@@ -6,6 +6,7 @@
 #include "heed/ops.h"
 #include "kernel/maps.h"
 #include "ops/lanes.h"
+#include "ops/picked.h"
 #include "ops/separable.h"
 #include "ops/sliding.h"
 
@@ -59,7 +60,18 @@ Tensor Ops::resize(const Tensor& x, const std::vector<std::int64_t>& size, Resam
     if (in[a] == 0) fail("x", "a map that is not empty", x.shape().text());
     maps.push_back(axis_map(in[a], out[a], mode, align_corners));
   }
-  return separable(*this, x, maps);
+  if (mode != Resample::nearest && mode != Resample::nearest_exact) return separable(*this, x, maps);
+  std::vector<std::vector<std::int64_t>> places;
+  std::vector<AxisSource> sources;
+  for (const AxisMap& map : maps) {
+    places.emplace_back(map.index.begin(), map.index.end());
+    sources.push_back(axis_source(x.rank() - axes + int(sources.size()), places.back().data(), map.out()));
+  }
+  return record("nearest", picked(context_.threads, x, std::move(sources)), {&x}, [maps](const Pull& p) -> std::vector<Tensor> {
+    std::vector<AxisMap> back;
+    for (const AxisMap& map : maps) back.push_back(map.transposed());
+    return {separable(p.ops, p.gradient(), back)};
+  });
 }
 
 namespace {

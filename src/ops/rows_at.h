@@ -6,10 +6,11 @@
 
 #include "heed/context.h"
 #include "kernel/elementwise.h"
-#include "ops/copy.h"
+#include "base/copy.h"
 #include "ops/lanes.h"
 
 namespace heed::ops {
+using base::copy_bytes, base::fill;
 
 /// Dense i64 indices, each in [0, limit).
 inline Tensor indices(const Context& context, const Tensor& index, std::int64_t limit, const char* name = "index") {

@@ -17,11 +17,10 @@ void need_any(const Tensor& tensor, const char* argument) {
   if (!tensor.defined()) fail(argument, "a tensor", "none");
 }
 
-/// What every row of a joined tensor takes from one source: `size` bytes, the next row's `apart` bytes on; a fill where `from` is null.
+/// What every row of a joined tensor takes from one source: `size` bytes, the next row's `apart` bytes on.
 struct Part {
   const char* from;
   std::size_t size, apart;
-  float fill;
 };
 
 /// x as rows along which `axis` and what follows are dense, equally far apart; copied where they are not.
@@ -40,9 +39,9 @@ Part part_of(Tensor& x, int axis) {
     if (rows == 1) apart = v.stride(i);
     rows *= v.extent(i);
   }
-  if (fits && apart >= 0) return {x.raw<const char>(), std::size_t(run * unit), std::size_t(apart * unit), 0};
+  if (fits && apart >= 0) return {x.raw<const char>(), std::size_t(run * unit), std::size_t(apart * unit)};
   x = x.with_origin(nullptr).dense();
-  return {x.raw<const char>(), std::size_t(run * unit), std::size_t(run * unit), 0};
+  return {x.raw<const char>(), std::size_t(run * unit), std::size_t(run * unit)};
 }
 
 /// `rows` rows of all parts, one after the other. Tasks are whole rows, or pieces of long ones.
@@ -53,18 +52,18 @@ void join(int threads, std::int64_t rows, const std::vector<Part>& parts, char* 
   constexpr std::size_t each = 262144;
   const auto cuts = std::int64_t((wide + each - 1) / each);
   pieces(threads, rows * cuts, std::int64_t(131072 / std::min(wide, each)), [&](std::int64_t begin, std::int64_t end) {
+    if (cuts == 1) {
+      char* to = out + std::size_t(begin) * wide;
+      for (auto row = std::size_t(begin); row < std::size_t(end); ++row)
+        for (const Part& part : parts) copy_bytes(to, part.from + row * part.apart, part.size), to += part.size;
+      return;
+    }
     for (std::int64_t job = begin; job < end; ++job) {
       const auto row = std::size_t(job / cuts), first = std::size_t(job % cuts) * each, last = std::min(wide, first + each);
       std::size_t at = 0;
       for (const Part& part : parts) {
         const std::size_t low = std::max(first, at), high = std::min(last, at + part.size);
-        if (low < high) {
-          char* to = out + row * wide + low;
-          if (part.from)
-            copy_bytes(to, part.from + row * part.apart + (low - at), high - low);
-          else
-            fill(reinterpret_cast<float*>(to), std::int64_t((high - low) / sizeof(float)), part.fill);
-        }
+        if (low < high) copy_bytes(out + row * wide + low, part.from + row * part.apart + (low - at), high - low);
         at += part.size;
       }
     }
@@ -183,19 +182,6 @@ Tensor Ops::strided_add(const Tensor& x, const Shape& shape, const std::vector<s
   return record("strided_add", out, {&x}, [s = x.shape(), strides, offset](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.strided(p.gradient(), s, strides, offset)};
   });
-}
-
-Tensor Ops::pad(const Tensor& x, int axis, std::int64_t before, std::int64_t after, float value) const {
-  need(x, DType::f32, "x");
-  axis = axis_of(axis, x.rank());
-  if (before < 0 || after < 0) fail("before, after", "0 or more", std::to_string(before) + ", " + std::to_string(after));
-  const std::int64_t n = x.extent(axis);
-  Tensor out(DType::f32, with_axis(x.shape(), axis, before + n + after)), kept = x;
-  const Lanes cut = lanes(x.shape(), axis);
-  const auto edge = [&](std::int64_t count) { return Part{nullptr, std::size_t(count * cut.inner) * sizeof(float), 0, value}; };
-  join(context_.threads, cut.outer, {edge(before), part_of(kept, axis), edge(after)}, out.raw<char>());
-  return record("pad", out, {&x},
-                [axis, before, n](const Pull& p) -> std::vector<Tensor> { return {p.gradient().slice(axis, before, n)}; });
 }
 
 Tensor Ops::one_hot(const Tensor& index, std::int64_t classes) const {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Words over a sequence: running products, order, bags.
 #include <algorithm>
+#include <array>
 
 #include "heed/ops.h"
+#include "ops/picked.h"
 #include "ops/rows_at.h"
 
 namespace heed {
@@ -52,16 +54,25 @@ std::pair<Tensor, Tensor> Ops::sort(const Tensor& x, int axis, bool descending) 
 }
 
 Tensor Ops::flip(const Tensor& x, const std::vector<int>& axes) const {
-  Tensor out = x;
-  for (const int axis : axes) out = index_select(out, axis, arange(x.extent(axis_of(axis, x.rank())) - 1, -1, -1));
-  return out;
+  if (!x.defined()) fail("x", "a tensor", "none");
+  std::array<bool, max_rank> turned{};
+  for (const int axis : axes) turned[std::size_t(axis_of(axis, x.rank()))] ^= true;
+  std::vector<AxisSource> sources;
+  for (int i = 0; i < x.rank(); ++i)
+    if (const std::int64_t n = x.extent(i); turned[std::size_t(i)]) sources.push_back(axis_source(i, {{0, n, n - 1, -1}}));
+  if (sources.empty()) return x;
+  return record("flip", picked(context_.threads, x, std::move(sources)), {&x},
+                [axes](const Pull& p) -> std::vector<Tensor> { return {p.ops.flip(p.gradient(), axes)}; });
 }
 
 Tensor Ops::roll(const Tensor& x, int axis, std::int64_t places) const {
   if (!x.defined()) fail("x", "a tensor", "none");
   axis = axis_of(axis, x.rank());
-  const std::int64_t n = x.extent(axis), tail = n == 0 ? 0 : (places % n + n) % n;
-  return concat({x.slice(axis, n - tail, tail), x.slice(axis, 0, n - tail)}, axis);
+  const std::int64_t n = x.extent(axis), head = n == 0 ? 0 : (places % n + n) % n;
+  AxisSource source = axis_source(axis, {{0, head, n - head, 1}, {head, n, 0, 1}});
+  if (head == 0) source.runs.erase(source.runs.begin());
+  return record("roll", picked(context_.threads, x, {source}), {&x},
+                [axis, places](const Pull& p) -> std::vector<Tensor> { return {p.ops.roll(p.gradient(), axis, -places)}; });
 }
 
 Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor& offsets, const std::string& mode,

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "heed/ops.h"
-#include "ops/copy.h"
+#include "base/copy.h"
 
 namespace heed::ops {
 
@@ -52,13 +52,13 @@ void Planes::load(const kernel::MapTable& loops, const float* map, float* ready,
   const std::int64_t stride = s_.stride[2];
   each_phase([&](std::int64_t place, std::int64_t from, std::int64_t begin, std::int64_t end) {
     float* to = ready + place;
-    ops::fill(to, begin, fill);
+    base::fill(to, begin, fill);
     if (stride == 1)
-      copy_bytes(reinterpret_cast<char*>(to + begin), reinterpret_cast<const char*>(map + from + begin),
-                 std::size_t(end - begin) * sizeof(float));
+      base::copy_bytes(reinterpret_cast<char*>(to + begin), reinterpret_cast<const char*>(map + from + begin),
+                       std::size_t(end - begin) * sizeof(float));
     else if (begin < end)
       loops.skip(map + from + stride * begin, stride, to + begin, end - begin);
-    ops::fill(to + end, phase_ - end, fill);
+    base::fill(to + end, phase_ - end, fill);
   });
 }
 
@@ -71,15 +71,18 @@ void Planes::unload(const float* ready, float* map) const {
 }
 
 Tensor windows_of(const Ops& ops, const Tensor& x, const Sliding& s, float fill) {
-  Tensor wide = x;
-  std::vector<std::int64_t> shape{x.extent(0), x.extent(1)};
+  std::vector<int> axes;
+  std::vector<std::int64_t> shape{x.extent(0), x.extent(1)}, before, after;
   for (int i = 0; i < s.axes; ++i) {
     const auto a = std::size_t(3 - s.axes + i);
-    const std::int64_t reached = s.out[a] == 0 ? 0 : (s.out[a] - 1) * s.stride[a] + s.reach(int(a)),
-                       after = reached - s.in[a] - s.before[a];
-    if (s.before[a] > 0 || after > 0) wide = ops.pad(wide, 2 + i, s.before[a], std::max<std::int64_t>(after, 0), fill);
+    const std::int64_t reached = s.out[a] == 0 ? 0 : (s.out[a] - 1) * s.stride[a] + s.reach(int(a));
+    axes.push_back(2 + i), before.push_back(s.before[a]);
+    after.push_back(std::max<std::int64_t>(reached - s.in[a] - s.before[a], 0));
     shape.push_back(s.kernel[a]);
   }
+  const bool edges = std::any_of(before.begin(), before.end(), [](auto n) { return n > 0; }) ||
+                     std::any_of(after.begin(), after.end(), [](auto n) { return n > 0; });
+  const Tensor wide = edges ? ops.pad(x, axes, before, after, fill) : x;
   std::vector<std::int64_t> strides(2 + 2 * std::size_t(s.axes));
   std::int64_t step = 1;
   for (int i = s.axes - 1; i >= 0; --i) {

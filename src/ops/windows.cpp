@@ -1,38 +1,104 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elements of maps moved about: edges, windows, pixels.
+#include <algorithm>
+#include <limits>
 #include <memory>
 
 #include "heed/ops.h"
 #include "kernel/maps.h"
 #include "ops/lanes.h"
+#include "ops/picked.h"
 #include "ops/sliding.h"
 
 namespace heed {
 inline namespace v0 {
 using namespace heed::ops;
 
-Tensor Ops::extend(const Tensor& x, int axis, std::int64_t before, std::int64_t after, PadMode mode) const {
-  if (mode == PadMode::zeros) return pad(x, axis, before, after);
-  need(x, DType::f32, "x");
-  axis = axis_of(axis, x.rank());
-  const std::int64_t n = x.extent(axis), most = mode == PadMode::reflect    ? n - 1
-                                                : mode == PadMode::circular ? n
-                                                : n > 0                     ? before + after
-                                                                            : 0;
-  if (before < 0 || after < 0 || before > most || after > most)
-    fail("before, after", "0 to " + std::to_string(std::max<std::int64_t>(most, 0)), std::to_string(before) + ", " + std::to_string(after));
-  const Tensor index(DType::i64, {before + n + after});
-  for (std::int64_t i = 0; i < index.count(); ++i) {
-    std::int64_t at = i - before;
-    if (mode == PadMode::circular)
-      at = at < 0 ? at + n : at >= n ? at - n : at;
-    else if (mode == PadMode::replicate)
-      at = std::min(std::max<std::int64_t>(at, 0), n - 1);
-    else
-      at = at < 0 ? -at : at >= n ? 2 * (n - 1) - at : at;
-    index.raw<std::int64_t>()[i] = at;
+namespace {
+
+/// What pad() and extend() add to an axis.
+struct Edge {
+  int axis;
+  std::int64_t before, after;
+};
+
+/// By axis, which ascend.
+std::vector<Edge> edges_of(const Tensor& x, const std::vector<int>& axes, const std::vector<std::int64_t>& before,
+                           const std::vector<std::int64_t>& after) {
+  std::vector<Edge> edges;
+  for (const auto* list : {&before, &after})
+    if (list->size() != 1 && list->size() != axes.size())
+      fail(list == &before ? "before" : "after", "a number for each of " + std::to_string(axes.size()) + " axes, or one",
+           std::to_string(list->size()));
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    const Edge edge{axis_of(axes[i], x.rank()), before[before.size() == 1 ? 0 : i], after[after.size() == 1 ? 0 : i]};
+    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max() / 4;
+    if (edge.before < 0 || edge.after < 0 || edge.before > most || edge.after > most)
+      fail("before, after", "0 or more", std::to_string(edge.before) + ", " + std::to_string(edge.after));
+    edges.push_back(edge);
   }
-  return index_select(x, axis, index);
+  std::sort(edges.begin(), edges.end(), [](const Edge& a, const Edge& b) { return a.axis < b.axis; });
+  for (std::size_t i = 1; i < edges.size(); ++i)
+    if (edges[i].axis == edges[i - 1].axis) fail("axes", "each axis once", std::to_string(edges[i].axis) + " again");
+  return edges;
+}
+
+std::vector<Run> runs_of(const Edge& edge, std::int64_t n, PadMode mode) {
+  const std::int64_t begin = edge.before, end = edge.before + n;
+  std::vector<Run> runs{{0, begin, -1, 1}, {begin, end, 0, 1}, {end, end + edge.after, -1, 1}};
+  if (mode == PadMode::circular)
+    runs[0].from = n - edge.before, runs[2].from = 0;
+  else if (mode == PadMode::reflect)
+    runs[0].from = edge.before, runs[2].from = n - 2, runs[0].step = runs[2].step = -1;
+  else if (mode == PadMode::replicate)
+    runs[0].from = 0, runs[2].from = n - 1, runs[0].step = runs[2].step = 0;
+  std::erase_if(runs, [](const Run& run) { return run.begin == run.end; });
+  return runs;
+}
+
+Tensor padded(const Ops& ops, const Tensor& x, const std::vector<Edge>& edges, PadMode mode, float value) {
+  if (edges.empty()) return x;
+  std::vector<AxisSource> sources;
+  for (const Edge& edge : edges) sources.push_back(axis_source(edge.axis, runs_of(edge, x.extent(edge.axis), mode)));
+  return picked(ops.context().threads, x, std::move(sources), value);
+}
+
+}  // namespace
+
+Tensor Ops::pad(const Tensor& x, const std::vector<int>& axes, const std::vector<std::int64_t>& before,
+                const std::vector<std::int64_t>& after, float value) const {
+  need(x, DType::f32, "x");
+  const auto edges = edges_of(x, axes, before, after);
+  return record("pad", padded(*this, x, edges, PadMode::zeros, value), {&x}, [edges, s = x.shape()](const Pull& p) -> std::vector<Tensor> {
+    Tensor g = p.gradient();
+    for (const Edge& e : edges) g = g.slice(e.axis, e.before, s[e.axis]);
+    return {g};
+  });
+}
+
+Tensor Ops::extend(const Tensor& x, const std::vector<int>& axes, const std::vector<std::int64_t>& before,
+                   const std::vector<std::int64_t>& after, PadMode mode) const {
+  if (mode == PadMode::zeros) return pad(x, axes, before, after);
+  need(x, DType::f32, "x");
+  const auto edges = edges_of(x, axes, before, after);
+  for (const Edge& e : edges) {
+    const std::int64_t n = x.extent(e.axis), most = mode == PadMode::reflect    ? std::max<std::int64_t>(n - 1, 0)
+                                                    : mode == PadMode::circular ? n
+                                                    : n > 0                     ? std::max(e.before, e.after)
+                                                                                : 0;
+    if (e.before > most || e.after > most)
+      fail("before, after", "0 to " + std::to_string(most), std::to_string(e.before) + ", " + std::to_string(e.after));
+  }
+  return record("extend", padded(*this, x, edges, mode, 0), {&x}, [edges, mode, s = x.shape()](const Pull& p) -> std::vector<Tensor> {
+    Tensor g = p.gradient();
+    for (const Edge& e : edges) {
+      const auto places = places_of(runs_of(e, s[e.axis], mode));
+      const Tensor index(DType::i64, {std::int64_t(places.size())});
+      std::copy(places.begin(), places.end(), index.raw<std::int64_t>());
+      g = p.ops.index_add(g, e.axis, index, s[e.axis]);
+    }
+    return {g};
+  });
 }
 
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace heed::ops {
+namespace heed::base {
 
 /// Copies few bytes without a call, many by memcpy.
 inline void copy_bytes(char* to, const char* from, std::size_t n) {
@@ -36,4 +36,4 @@ inline void fill(float* p, std::int64_t n, float value) {
   for (; i < n; ++i) p[i] = value;
 }
 
-}  // namespace heed::ops
+}  // namespace heed::base
