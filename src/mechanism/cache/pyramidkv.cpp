@@ -2,6 +2,7 @@
 // PyramidKV (Cai et al., 2024) over SnapKV's choice: a key's score is the attention of the last window of queries, pooled over its
 // neighbours; each layer keeps its best keys besides the window, fewer the higher it lies (integers as released).
 #include <algorithm>
+#include <cmath>
 
 #include "heed/ops.h"
 #include "mechanism/mechanism.h"
@@ -57,6 +58,21 @@ struct PyramidKv : Mechanism {
     return pooling == "avgpool" ? ops.scale(result, 1 / float(kernel_size)) : result;
   }
 
+  /// The `kept` best of n, ascending. A pooled maximum is shared by neighbours: which of equal scores stay is settled as in the
+  /// released code, whose choice (torch.topk on a CPU) is what the standard library's selection leaves in front.
+  static void choose(const float* scores, std::int64_t n, std::int64_t* to, std::int64_t kept) {
+    if (kept == 0) return;
+    std::vector<std::pair<float, std::int64_t>> order;
+    for (std::int64_t j = 0; j < n; ++j) order.emplace_back(scores[j], j);
+    const auto better = [](const auto& a, const auto& b) { return (std::isnan(a.first) && !std::isnan(b.first)) || a.first > b.first; };
+    if (kept * 64 <= n)
+      std::partial_sort(order.begin(), order.begin() + kept, order.end(), better);
+    else
+      std::nth_element(order.begin(), order.begin() + kept - 1, order.end(), better);
+    for (std::int64_t i = 0; i < kept; ++i) to[i] = order[std::size_t(i)].second;
+    std::sort(to, to + kept);
+  }
+
   void run(Ops& ops) override {
     const auto B = q.extent(0), N = q.extent(1), H = q.extent(2), G = k.extent(2);
     if (N <= window_size) fail("input q", "more tokens than window_size = " + std::to_string(window_size), std::to_string(N));
@@ -74,15 +90,13 @@ struct PyramidKv : Mechanism {
     const auto each = budget(N);
     capacities = Tensor(DType::i64, {num_hidden_layers});
     std::copy(each.begin(), each.end(), capacities.data<std::int64_t>());
-    const Tensor scores = ops.no_gradient(out, "choice of keys");
+    const Tensor scores = ops.no_gradient(out, "choice of keys").dense();
     for (std::size_t l = 0; l < indices.size(); ++l) {
       if (!wants(indices[l])) continue;
-      indices[l] = ops.topk(scores, std::min(each[l], scores.extent(2)), 2).second;
-      const auto kept = indices[l].extent(2);
-      for (std::int64_t row = 0; row < B * G; ++row) {
-        auto* first = indices[l].data<std::int64_t>() + row * kept;
-        std::sort(first, first + kept);
-      }
+      const auto kept = std::min(each[l], scores.extent(2));
+      indices[l] = Tensor(DType::i64, {B, G, kept});
+      for (std::int64_t row = 0; row < B * G; ++row)
+        choose(scores.data<float>() + row * scores.extent(2), scores.extent(2), indices[l].data<std::int64_t>() + row * kept, kept);
     }
   }
 };
