@@ -15,6 +15,8 @@ def weigh(scores, seen):
 
 
 def luong(p, i, w):
+    if i["query"].ndim == 2:
+        return {n: t[:, 0] for n, t in luong(p, i | {"query": i["query"][:, None]}, w).items()}
     kind, local, D = p.get("attn_type", "dot"), p.get("local"), p.get("D", 10)
     query, memory = i["query"], i["memory"]
     B, T, S = query.shape[0], query.shape[1], memory.shape[1]
@@ -72,6 +74,7 @@ def variational(p, i, w):
 
 d, de, S, lengths = 8, 8, 9, np.array([9, 5])
 io = lambda seed, de=de, **more: {"query": rand([seed, 1], 2, 4, d), "memory": rand([seed, 2], 2, S, de)} | more
+single = lambda seed, **more: io(seed, **more) | {"query": rand([seed, 1], 2, d)}
 W = lambda seed, **shapes: {n.replace("__", "."): rand([seed, 3, k], *s, std=0.5) for k, (n, s) in enumerate(shapes.items())}
 long = {"memory_lengths": lengths}
 run("luong", luong, [
@@ -85,6 +88,10 @@ run("luong", luong, [
     ("local-p", {"attn_type": "concat", "local": "local-p", "D": 3}, io(6, de=6),
      W(6, attn_score__W__weight=(7, 6 + d), attn_score__v__weight=(1, 7), Wp__weight=(5, d), Wp__bias=(5,), vp__weight=(1, 5), vp__bias=(1,))),
     ("local-p-dot", {"attn_type": "dot", "local": "local-p", "D": 2}, io(7), W(7, Wp__weight=(5, d), Wp__bias=(5,), vp__weight=(1, 5), vp__bias=(1,))),
+    ("one-state", {"attn_type": "general", "dim": d, "local": None}, single(9, **long), W(9, linear_in__weight=(d, d), linear_out__weight=(d, 2 * d))),
+    ("location-one-state", {"attn_type": "location", "max_seq_len": 10}, single(10, de=6), W(10, attn_score__W__weight=(10, d))),
+    ("local-p-one-state", {"attn_type": "general", "local": "local-p", "D": 2}, single(11, de=6, **long),
+     W(11, attn_score__W__weight=(d, 6), Wp__weight=(5, d), Wp__bias=(5,), vp__weight=(1, 5), vp__bias=(1,))),
 ], "state by state", ("positions",))
 vio = lambda seed, **more: {"query": rand([seed, 1], 3, 6), "memory": rand([seed, 2], 3, 7, 5)} | more
 run("variational-attention", variational, [

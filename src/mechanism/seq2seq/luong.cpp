@@ -30,7 +30,7 @@ struct Luong : Mechanism {
     d.param("local", local, "only states around a position").one_of({"local-m", "local-p"}).computed("none: all states");
     d.param("D", D, "states on each side of the position").least(1);
     d.param("max_seq_len", max_seq_len, "rows of the location scores").least(1).computed("from the weights");
-    d.input("query", query, "B T d", "decoder states");
+    d.input("query", query, "B *T d", "decoder states: T of them, or one and no axis for it");
     d.input("memory", memory, "B S de", "encoder states");
     d.input("memory_lengths", memory_lengths, "B", "states of each sequence").of(DType::i64).between("1", "S").optional();
     d.input("positions", given, "*places", "T or B T: the middle of the window; t where absent")
@@ -60,11 +60,12 @@ struct Luong : Mechanism {
     d.size("rows", max_seq_len ? "max_seq_len" : "S");
     d.size("hidden", "d");
     d.size("hp", "d");
+    d.size("*T", "T");
     d.size("*places", "T");
-    d.output("out", out, opennmt ? "B T d" : "B T de");
-    d.output("weights", weights, "B T S");
-    d.output("context", context, "B T de");
-    d.output("positions", positions, "B T", "p").when(local.has_value(), "local");
+    d.output("out", out, opennmt ? "B *T d" : "B *T de");
+    d.output("weights", weights, "B *T S");
+    d.output("context", context, "B *T de");
+    d.output("positions", positions, "B *T", "p").when(local.has_value(), "local");
   }
 
   Tensor scores(const Ops& ops) const {
@@ -103,6 +104,20 @@ struct Luong : Mechanism {
   }
 
   void run(Ops& ops) override {
+    const bool one = query.rank() == 2;
+    if (!one && query.rank() != 3) fail("input query", "(B, T, d) or (B, d)", query.shape().text());
+    if (one) query = query.reshape({query.extent(0), 1, query.extent(1)});
+    attend(ops);
+    if (!one) return;
+    for (Tensor* made : {&out, &weights, &context, &positions})
+      if (made->defined()) {
+        auto extents = made->shape().vector();
+        extents.erase(extents.begin() + 1);
+        *made = made->reshape(Shape(extents));
+      }
+  }
+
+  void attend(const Ops& ops) {
     const auto B = query.extent(0), T = query.extent(1), S = memory.extent(1);
     const Tensor none = ops.full({}, -std::numeric_limits<float>::infinity());
     Tensor score = scores(ops), at;
