@@ -91,8 +91,11 @@ class Ops {
   std::vector<Tensor> gradient(const std::function<Tensor(const Ops&, const std::vector<Tensor>&)>& f, const std::vector<Tensor>& at) const;
   /// For an op's last line: its result, which remembers `derivative` where an input has an origin. What the derivative captures
   /// is what is kept; `keeps` also keeps the outputs, for Pull::output().
-  Tensor record(const char* op, Tensor out, std::initializer_list<const Tensor*> inputs, const Derivative& derivative,
-                bool keeps = false) const;
+  template <class D>
+  Tensor record(const char* op, Tensor out, std::initializer_list<const Tensor*> inputs, D&& derivative, bool keeps = false) const {
+    if (wanted(inputs)) record(op, {&out}, std::vector<const Tensor*>(inputs), Derivative(std::forward<D>(derivative)), keeps);
+    return out;
+  }
   void record(const char* op, std::initializer_list<Tensor*> outs, const std::vector<const Tensor*>& inputs, const Derivative& derivative,
               bool keeps = false) const;
   /// Whether record() would; an op may then keep more.

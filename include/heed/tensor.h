@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,20 +28,20 @@ inline constexpr int max_rank = 8;
 class Shape {
  public:
   Shape() = default;
-  Shape(std::initializer_list<std::int64_t> extents) : Shape(std::vector<std::int64_t>(extents)) {}
-  explicit Shape(const std::vector<std::int64_t>& extents);
+  Shape(std::initializer_list<std::int64_t> extents) : Shape(std::span(extents.begin(), extents.size())) {}
+  explicit Shape(std::span<const std::int64_t> extents);
 
   int rank() const { return rank_; }
   /// Extent of an axis; a negative axis counts from the end.
   std::int64_t operator[](int axis) const { return extents_[std::size_t(axis < 0 ? axis + rank_ : axis)]; }
   std::int64_t count() const;
   std::vector<std::int64_t> vector() const { return {extents_.begin(), extents_.begin() + rank_}; }
-  bool operator==(const Shape& other) const { return vector() == other.vector(); }
+  bool operator==(const Shape& other) const = default;
   /// "[2, 9, 32]".
   std::string text() const;
 
  private:
-  std::array<std::int64_t, max_rank> extents_{};
+  std::array<std::int64_t, max_rank> extents_{};  // 0 beyond the rank
   int rank_ = 0;
 };
 

@@ -6,23 +6,13 @@
 
 #include <cstring>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "dlpack.h"
 
 namespace heed::python {
 namespace {
-
-/// Gives a Python reference back under the interpreter's lock, from whichever thread drops the last tensor.
-struct Release {
-  void operator()(void* object) const {
-    if (!Py_IsInitialized()) return;
-    nb::gil_scoped_acquire lock;
-    Py_DECREF(static_cast<PyObject*>(object));
-  }
-};
-
-std::shared_ptr<void> keep(nb::handle object) { return {object.inc_ref().ptr(), Release{}}; }
 
 [[noreturn]] void wrong_dtype(const std::string& name, const std::string& came) {
   fail(name, "dtype float32, bfloat16, float16, int64, int32, uint8 or bool", came);
@@ -62,13 +52,11 @@ dlpack::DTypeCode code_of(DType dtype) {
   return {};
 }
 
-Shape shape_of(const std::int64_t* extents, int rank) { return Shape(std::vector<std::int64_t>(extents, extents + rank)); }
-
 Tensor from_dlpack(const dlpack::Array& array, const std::string& name, std::shared_ptr<void> owner) {
   if (array.device != dlpack::cpu) fail(name, "an array on the CPU", "device type " + std::to_string(array.device));
   if (array.rank > max_rank) fail(name, "at most 8 axes", std::to_string(array.rank));
-  View view =
-      dense_view(static_cast<char*>(array.data) + array.byte_offset, dtype_of(array.dtype, name), shape_of(array.shape, array.rank));
+  const Shape shape(std::span<const std::int64_t>(array.shape, std::size_t(array.rank)));
+  View view = dense_view(static_cast<char*>(array.data) + array.byte_offset, dtype_of(array.dtype, name), shape);
   if (array.strides)
     for (int i = 0; i < array.rank; ++i) view.strides[std::size_t(i)] = array.strides[i];
   return {view, std::move(owner)};
@@ -106,7 +94,7 @@ bool is_torch(nb::handle object) {
   return is;
 }
 
-Array take_torch(nb::handle object, const std::string& name) {
+Array take_torch(nb::handle object, const std::string& name, Lenders& lenders) {
   Array array;
   array.kind = Kind::torch;
   static PyObject* const requires_grad = PyUnicode_InternFromString("requires_grad");
@@ -115,15 +103,15 @@ Array take_torch(nb::handle object, const std::string& name) {
     dlpack::Array borrowed;
     // A negative view (the imaginary part of a conjugate) shows other numbers than its memory holds.
     static PyObject *const is_neg = PyUnicode_InternFromString("is_neg"), *const resolve = PyUnicode_InternFromString("resolve_neg");
-    nb::object plain = nb::borrow(object);
+    nb::object resolved;
     if (nb::steal(PyObject_CallMethodNoArgs(object.ptr(), is_neg)).ptr() == Py_True)
-      plain = nb::steal(PyObject_CallMethodNoArgs(object.ptr(), resolve));
-    if (torch.api->array_from_object(plain.ptr(), &borrowed) != 0) {
+      object = resolved = nb::steal(PyObject_CallMethodNoArgs(object.ptr(), resolve));
+    if (torch.api->array_from_object(object.ptr(), &borrowed) != 0) {
       PyErr_Clear();
       const auto text = [&](const char* attribute) { return nb::cast<std::string>(nb::str(nb::object(object.attr(attribute)))); };
       fail(name, "a dense tensor on the CPU", text("layout") + " on " + text("device"));
     }
-    array.tensor = from_dlpack(borrowed, name, keep(plain));
+    array.tensor = from_dlpack(borrowed, name, lenders.add(object));
     return array;
   }
   // A torch without the exchange API: the same through a capsule, which the tensor's owner keeps.
@@ -134,7 +122,7 @@ Array take_torch(nb::handle object, const std::string& name) {
   };
   const auto* managed = static_cast<Legacy*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (!managed) throw nb::python_error();
-  array.tensor = from_dlpack(managed->array, name, keep(capsule));
+  array.tensor = from_dlpack(managed->array, name, lenders.add(capsule));
   return array;
 }
 
@@ -182,20 +170,21 @@ bool is_bfloat16(nb::handle object) {
   return nb::hasattr(dtype, "name") && nb::cast<std::string>(nb::str(dtype.attr("name"))) == "bfloat16";
 }
 
-nb::object give_torch(const Tensor& tensor) {
+nb::object give_torch(Tensor given) {
   struct Held {
+    explicit Held(Tensor&& t) : tensor(std::move(t)) {}
     dlpack::Managed managed;
     Tensor tensor;
     std::int64_t shape[max_rank], strides[max_rank];
   };
-  auto* held = new Held{};
-  held->tensor = tensor;
+  auto* held = new Held(std::move(given));
+  const Tensor& tensor = held->tensor;
   for (int i = 0; i < tensor.rank(); ++i) held->shape[i] = tensor.extent(i), held->strides[i] = tensor.stride(i);
   held->managed = {{1, 0},
                    held,
                    [](dlpack::Managed* m) { delete static_cast<Held*>(m->context); },
                    0,
-                   {tensor.view().data, dlpack::cpu, 0, tensor.rank(), code_of(tensor.dtype()), held->shape, held->strides, 0}};
+                   {tensor.raw_view().data, dlpack::cpu, 0, tensor.rank(), code_of(tensor.dtype()), held->shape, held->strides, 0}};
   if (torch.api && torch.api->object_from_managed) {
     void* object = nullptr;
     if (torch.api->object_from_managed(&held->managed, &object) != 0) {
@@ -225,8 +214,8 @@ void wrong_kind(const std::string& name, const std::string& expected, nb::handle
   throw nb::type_error((name + ": expected " + expected + ", got " + Py_TYPE(object.ptr())->tp_name).c_str());
 }
 
-Array take(nb::handle object, const std::string& name) {
-  if (is_torch(object)) return take_torch(object, name);
+Array take(nb::handle object, const std::string& name, Lenders& lenders) {
+  if (is_torch(object)) return take_torch(object, name, lenders);
   if (PyBytes_Check(object.ptr()) || PyUnicode_Check(object.ptr())) wrong_kind(name, "an array of numpy or torch", object);
   if (!PyObject_CheckBuffer(object.ptr())) wrong_kind(name, "an array of numpy or torch", object);
   try {
@@ -245,8 +234,8 @@ bool torch_records() {
   return nb::object(nb::handle(is_enabled)()).ptr() == Py_True;
 }
 
-nb::object give(const Tensor& tensor, Kind kind) {
-  if (kind == Kind::torch) return give_torch(tensor);
+nb::object give(Tensor tensor, Kind kind) {
+  if (kind == Kind::torch) return give_torch(std::move(tensor));
   auto* held = new Tensor(tensor);
   const nb::capsule owner(held, [](void* p) noexcept { delete static_cast<Tensor*>(p); });
   std::size_t shape[max_rank];

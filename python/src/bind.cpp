@@ -26,8 +26,8 @@ std::pair<const char*, const char*> span(const View& view) {
 
 }  // namespace
 
-nb::object give_new(const Tensor& result, const Taken& taken) {
-  const Tensor tensor = result.with_origin(nullptr);
+nb::object give_new(Tensor tensor, const Taken& taken) {
+  if (tensor.origin()) tensor = tensor.with_origin(nullptr);
   const auto [first, last] = span(tensor.view());
   for (const auto& array : taken.arrays) {
     const auto [from, to] = span(array.tensor.view());
@@ -37,7 +37,7 @@ nb::object give_new(const Tensor& result, const Taken& taken) {
     std::memcpy(copy.data<char>(), dense.data<char>(), std::size_t(copy.count()) * size_of(copy.dtype()));
     return give(copy, taken.kind());
   }
-  return give(tensor, taken.kind());
+  return give(std::move(tensor), taken.kind());
 }
 
 Backward tape_backward(const std::vector<Tensor>& results, const Taken& taken, const Context& context) {
@@ -58,8 +58,9 @@ std::vector<nb::object> differentiable(const std::vector<Tensor>& results, const
   for (nb::handle tensor : taken.wanted) inputs.append(tensor);
   for (nb::handle tensor : taken.others) others.append(tensor);
   const nb::object play = nb::cpp_function([backward](const nb::tuple& given) {
+    Lenders lenders;
     std::vector<Tensor> cotangents;
-    for (nb::handle g : given) cotangents.push_back(g.is_none() ? Tensor() : take(g, "gradient").tensor);
+    for (nb::handle g : given) cotangents.push_back(g.is_none() ? Tensor() : take(g, "gradient", lenders).tensor);
     const auto found = [&] {
       const nb::gil_scoped_release unlocked;
       return backward(cotangents);
@@ -89,15 +90,15 @@ Op::Op(const std::string& signature, std::size_t parameters, Body body, std::str
   text = "(" + inside + (inside.empty() ? "" : ", ") + "*, threads=0, precision=None, isa=None, seed=0)";
 }
 
-nb::object Op::call(nb::args args, nb::kwargs kwargs) const {
-  const std::size_t count = names_.size(), given = args.size();
-  if (given > count)
-    throw nb::type_error((name + "() takes " + std::to_string(count) + " arguments, got " + std::to_string(given)).c_str());
+nb::object Op::call(PyObject* const* values, std::size_t positional, PyObject* keywords) const {
+  const std::size_t count = names_.size();
+  if (positional > count)
+    throw nb::type_error((name + "() takes " + std::to_string(count) + " arguments, got " + std::to_string(positional)).c_str());
   std::array<nb::handle, 32> arguments;
-  for (std::size_t i = 0; i < given; ++i) arguments[i] = PyTuple_GET_ITEM(args.ptr(), Py_ssize_t(i));
+  for (std::size_t i = 0; i < positional; ++i) arguments[i] = values[i];
   nb::handle settings[context_count];
-  PyObject *key, *value;
-  for (Py_ssize_t at = 0; PyDict_Next(kwargs.ptr(), &at, &key, &value);) {
+  for (Py_ssize_t k = 0, n = keywords ? PyTuple_GET_SIZE(keywords) : 0; k < n; ++k) {
+    PyObject *key = PyTuple_GET_ITEM(keywords, k), *value = values[positional + std::size_t(k)];
     std::size_t i = 0;
     while (i < count && keys_[i].ptr() != key && PyUnicode_Compare(keys_[i].ptr(), key) != 0) ++i;
     if (i < count) {
@@ -122,14 +123,6 @@ nb::object Op::call(nb::args args, nb::kwargs kwargs) const {
 nb::object Op::signature() const {
   return nb::module_::import_("inspect").attr("signature")(
       nb::eval(nb::str(("lambda " + text.substr(1, text.size() - 2) + ": 0").c_str()), nb::dict()));
-}
-
-void add(nb::module_& m, Op op) {
-  const std::string name = op.name, doc = op.doc;
-  const nb::object made = nb::cast(std::move(op));
-  made.attr("__name__") = name;
-  made.attr("__doc__") = doc;
-  m.attr(name.c_str()) = made;
 }
 
 Context read_context(nb::handle threads, nb::handle precision, nb::handle isa, nb::handle seed, Precision default_precision) {

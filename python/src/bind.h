@@ -57,7 +57,7 @@ struct Give<std::vector<T>> {
 };
 
 /// A result as an array; one that shares an argument's memory is copied: results are always new memory.
-nb::object give_new(const Tensor& tensor, const Taken& taken);
+nb::object give_new(Tensor tensor, const Taken& taken);
 
 /// How gradients of a call's results become those of `Taken::wanted`; an undefined tensor is none.
 using Backward = std::function<std::vector<Tensor>(const std::vector<Tensor>& cotangents)>;
@@ -76,13 +76,14 @@ nb::object give_results(const R& results, const Taken& taken, const Context& con
   return Give<R>::to(results, [&](const Tensor&) { return objects[at++]; });
 }
 
-/// One op as a Python callable. The signature's text is kept for inspect.
+/// One op as Python calls it. The signature's text is kept for inspect.
 class Op {
  public:
   using Body = std::function<nb::object(const nb::handle* arguments, const std::vector<std::string>& names, const Context& context)>;
 
   Op(const std::string& signature, std::size_t parameters, Body body, std::string doc);
-  nb::object call(nb::args args, nb::kwargs kwargs) const;
+  /// As PyObject_Vectorcall gives them: `positional` values, then those of the keywords.
+  nb::object call(PyObject* const* values, std::size_t positional, PyObject* keywords) const;
   nb::object signature() const;  ///< an inspect.Signature
 
   std::string name, text, doc;  ///< "linear", "(x, weight, bias=None, ...)", one line
@@ -93,6 +94,8 @@ class Op {
   Body body_;
 };
 
+/// Adds the type heed.ops.Op, which is called without a tuple or a dict being made.
+void add_op_type(nb::module_& m);
 /// Adds an Op to heed.ops.
 void add(nb::module_& m, Op op);
 

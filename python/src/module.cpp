@@ -8,9 +8,6 @@ NB_MODULE(_heed, m) {
   bind_attend(m);
   bind_catalogue(m);
   auto ops = m.def_submodule("ops");
-  nb::class_<Op>(ops, "Op", nb::dynamic_attr())
-      .def("__call__", &Op::call)
-      .def("__repr__", [](const Op& op) { return "heed.ops." + op.name + op.text; })
-      .def_prop_ro("__signature__", &Op::signature);
+  add_op_type(ops);
   bind_all_ops(ops);
 }

@@ -16,15 +16,17 @@ namespace heed::python {
 
 /// The arrays of one call, in order: what decides the kind of the results and which gradients are asked for.
 struct Taken {
+  Lenders lenders;
   std::vector<Array> arrays;
   std::vector<nb::handle> wanted;  ///< the torch tensors that require a gradient, while torch records
   std::vector<Tensor> leaves;      ///< the same as starts of heed's graph
   std::vector<nb::handle> others;  ///< the other torch tensors
 
+  Taken() { arrays.reserve(4), others.reserve(4); }
+
   /// A tensor that a gradient is wanted of comes as a leaf, so that ops record.
   Tensor add(nb::handle object, const std::string& name) {
-    arrays.push_back(take(object, name));
-    const Array& array = arrays.back();
+    const Array& array = arrays.emplace_back(take(object, name, lenders));
     if (!array.requires_grad || !torch_records()) {
       if (array.kind == Kind::torch) others.push_back(object);
       return array.tensor;

@@ -53,7 +53,7 @@ const char* name_of(DType dtype) {
   return "?";
 }
 
-Shape::Shape(const std::vector<std::int64_t>& extents) {
+Shape::Shape(std::span<const std::int64_t> extents) {
   if (extents.size() > max_rank) fail("shape", "at most 8 axes", std::to_string(extents.size()));
   std::int64_t product = 1;
   for (auto extent : extents) {

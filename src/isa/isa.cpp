@@ -30,19 +30,26 @@ const char* name_of(Isa set) {
 
 bool runs_here(Isa set) { return isa::why_not(set).empty(); }
 
-Isa default_isa() {
+namespace {
+
+Isa best_of_machine() {
   if (const std::string lacks = isa::why_not(Isa::avx2); !lacks.empty())
     throw Error("CPU: expected AVX2, FMA and F16C, got " + isa::cpu().brand + ", which " + lacks);
-  const char* wanted = std::getenv("HEED_ISA");
-  if (wanted != nullptr && *wanted != '\0') {
-    const Isa set = isa::from_name(wanted, "HEED_ISA");
-    if (const std::string lacks = isa::why_not(set); !lacks.empty())
-      throw Error("HEED_ISA: expected an instruction set that runs here, got " + std::string(wanted) + ", which " + lacks);
-    return set;
-  }
   for (const Isa set : {Isa::amx, Isa::avx512_bf16, Isa::avx512})
     if (runs_here(set)) return set;
   return Isa::avx2;
+}
+
+}  // namespace
+
+Isa default_isa() {
+  static const Isa best = best_of_machine();
+  const char* wanted = std::getenv("HEED_ISA");
+  if (wanted == nullptr || *wanted == '\0') return best;
+  const Isa set = isa::from_name(wanted, "HEED_ISA");
+  if (const std::string lacks = isa::why_not(set); !lacks.empty())
+    throw Error("HEED_ISA: expected an instruction set that runs here, got " + std::string(wanted) + ", which " + lacks);
+  return set;
 }
 
 }  // namespace v0

@@ -157,12 +157,6 @@ bool Ops::wanted(std::span<const Tensor* const> inputs) const {
   return false;
 }
 
-Tensor Ops::record(const char* op, Tensor out, std::initializer_list<const Tensor*> inputs, const Derivative& derivative,
-                   bool keeps) const {
-  if (wanted(inputs)) record(op, {&out}, std::vector<const Tensor*>(inputs), derivative, keeps);
-  return out;
-}
-
 void Ops::record(const char* op, std::initializer_list<Tensor*> outs, const std::vector<const Tensor*>& inputs,
                  const Derivative& derivative, bool keeps) const {
   if (!wanted(inputs)) return;
