@@ -14,11 +14,11 @@
 namespace heed::python {
 namespace {
 
-[[noreturn]] void wrong_dtype(const std::string& name, const std::string& came) {
+[[noreturn]] void wrong_dtype(const Name& name, const std::string& came) {
   fail(name, "dtype float32, bfloat16, float16, int64, int32, uint8 or bool", came);
 }
 
-DType dtype_of(const dlpack::DTypeCode& type, const std::string& name) {
+DType dtype_of(const dlpack::DTypeCode& type, const Name& name) {
   if (type.lanes == 1) {
     if (type.code == dlpack::float_code && type.bits == 32) return DType::f32;
     if (type.code == dlpack::float_code && type.bits == 16) return DType::f16;
@@ -52,7 +52,7 @@ dlpack::DTypeCode code_of(DType dtype) {
   return {};
 }
 
-Tensor from_dlpack(const dlpack::Array& array, const std::string& name, std::shared_ptr<void> owner) {
+Tensor from_dlpack(const dlpack::Array& array, const Name& name, std::shared_ptr<void> owner) {
   if (array.device != dlpack::cpu) fail(name, "an array on the CPU", "device type " + std::to_string(array.device));
   if (array.rank > max_rank) fail(name, "at most 8 axes", std::to_string(array.rank));
   const Shape shape(std::span<const std::int64_t>(array.shape, std::size_t(array.rank)));
@@ -62,10 +62,12 @@ Tensor from_dlpack(const dlpack::Array& array, const std::string& name, std::sha
   return {view, std::move(owner)};
 }
 
-/// The exchange API of torch, once its Tensor class has been seen; null for others.
+/// What is known of torch once its Tensor class has been seen; null for other torches. Attributes are looked up once: looking
+/// them up at each call costs as much as a small op.
 struct Torch {
   PyObject *tensor_type = nullptr, *parameter_type = nullptr;
   const dlpack::ExchangeApi* api = nullptr;
+  PyObject *requires_grad = nullptr, *is_neg = nullptr;  // a property and a method of the class
 };
 Torch torch;
 
@@ -86,6 +88,8 @@ bool is_torch(nb::handle object) {
     if (!module || !nb::hasattr(module, "Tensor")) return false;
     torch.tensor_type = nb::object(module.attr("Tensor")).release().ptr();
     torch.api = exchange_api(torch.tensor_type);
+    torch.requires_grad = nb::object(module.attr("Tensor").attr("requires_grad")).release().ptr();
+    torch.is_neg = nb::object(module.attr("Tensor").attr("is_neg")).release().ptr();
   }
   const int is = PyObject_IsInstance(object.ptr(), torch.tensor_type);
   if (is < 0) throw nb::python_error();
@@ -94,18 +98,30 @@ bool is_torch(nb::handle object) {
   return is;
 }
 
-Array take_torch(nb::handle object, const std::string& name, Lenders& lenders) {
+nb::object checked(PyObject* made) {
+  if (!made) throw nb::python_error();
+  return nb::steal(made);
+}
+
+bool requires_grad(nb::handle object) {
+  PyObject *descriptor = torch.requires_grad, *type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
+  if (PyObject_TypeCheck(descriptor, &PyGetSetDescr_Type) && (type == torch.tensor_type || type == torch.parameter_type)) {
+    const PyGetSetDef* property = reinterpret_cast<PyGetSetDescrObject*>(descriptor)->d_getset;
+    return checked(property->get(object.ptr(), property->closure)).ptr() == Py_True;
+  }
+  return nb::object(object.attr("requires_grad")).ptr() == Py_True;
+}
+
+Array take_torch(nb::handle object, const Name& name, Lenders& lenders) {
   Array array;
   array.kind = Kind::torch;
-  static PyObject* const requires_grad = PyUnicode_InternFromString("requires_grad");
-  array.requires_grad = nb::steal(PyObject_GetAttr(object.ptr(), requires_grad)).ptr() == Py_True;
+  array.requires_grad = requires_grad(object);
   if (torch.api && torch.api->array_from_object) {
     dlpack::Array borrowed;
     // A negative view (the imaginary part of a conjugate) shows other numbers than its memory holds.
-    static PyObject *const is_neg = PyUnicode_InternFromString("is_neg"), *const resolve = PyUnicode_InternFromString("resolve_neg");
     nb::object resolved;
-    if (nb::steal(PyObject_CallMethodNoArgs(object.ptr(), is_neg)).ptr() == Py_True)
-      object = resolved = nb::steal(PyObject_CallMethodNoArgs(object.ptr(), resolve));
+    if (PyObject* self = object.ptr(); checked(PyObject_Vectorcall(torch.is_neg, &self, 1, nullptr)).ptr() == Py_True)
+      object = resolved = object.attr("resolve_neg")();
     if (torch.api->array_from_object(object.ptr(), &borrowed) != 0) {
       PyErr_Clear();
       const auto text = [&](const char* attribute) { return nb::cast<std::string>(nb::str(nb::object(object.attr(attribute)))); };
@@ -126,7 +142,7 @@ Array take_torch(nb::handle object, const std::string& name, Lenders& lenders) {
   return array;
 }
 
-DType dtype_of_format(const char* format, Py_ssize_t size, const std::string& name) {
+DType dtype_of_format(const char* format, Py_ssize_t size, const Name& name) {
   const char* f = format ? format : "B";
   if (*f == '@' || *f == '=' || *f == '<') ++f;
   const std::string letter = f;
@@ -149,7 +165,7 @@ struct Buffer {
 };
 
 /// `known`: the dtype, where the buffer's format does not tell it.
-Array take_buffer(nb::handle object, const std::string& name, std::optional<DType> known = {}) {
+Array take_buffer(nb::handle object, const Name& name, std::optional<DType> known = {}) {
   auto buffer = std::make_shared<Buffer>();
   if (PyObject_GetBuffer(object.ptr(), &buffer->view, PyBUF_STRIDES | PyBUF_FORMAT) != 0) throw nb::python_error();
   const Py_buffer& b = buffer->view;
@@ -214,7 +230,7 @@ void wrong_kind(const std::string& name, const std::string& expected, nb::handle
   throw nb::type_error((name + ": expected " + expected + ", got " + Py_TYPE(object.ptr())->tp_name).c_str());
 }
 
-Array take(nb::handle object, const std::string& name, Lenders& lenders) {
+Array take(nb::handle object, const Name& name, Lenders& lenders) {
   if (is_torch(object)) return take_torch(object, name, lenders);
   if (PyBytes_Check(object.ptr()) || PyUnicode_Check(object.ptr())) wrong_kind(name, "an array of numpy or torch", object);
   if (!PyObject_CheckBuffer(object.ptr())) wrong_kind(name, "an array of numpy or torch", object);

@@ -8,6 +8,7 @@
 
 #include "heed/tensor.h"
 #include "lenders.h"
+#include "name.h"
 
 namespace heed::python {
 
@@ -22,7 +23,7 @@ struct Array {
 
 /// `name` is for messages. Throws TypeError for what is no array, ValueError for another device, a dtype heed lacks (float64
 /// among them) or a byte order that is not the machine's.
-Array take(nb::handle object, const std::string& name, Lenders& lenders);
+Array take(nb::handle object, const Name& name, Lenders& lenders);
 
 /// torch.is_grad_enabled().
 bool torch_records();

@@ -29,15 +29,15 @@ std::pair<const char*, const char*> span(const View& view) {
 nb::object give_new(Tensor tensor, const Taken& taken) {
   if (tensor.origin()) tensor = tensor.with_origin(nullptr);
   const auto [first, last] = span(tensor.view());
-  for (const auto& array : taken.arrays) {
-    const auto [from, to] = span(array.tensor.view());
+  for (const View& view : taken.views) {
+    const auto [from, to] = span(view);
     if (first >= to || from >= last) continue;
     const Tensor dense = tensor.dense();  // itself where it is dense already
     Tensor copy(tensor.dtype(), tensor.shape());
     std::memcpy(copy.data<char>(), dense.data<char>(), std::size_t(copy.count()) * size_of(copy.dtype()));
-    return give(copy, taken.kind());
+    return give(copy, taken.kind);
   }
-  return give(std::move(tensor), taken.kind());
+  return give(std::move(tensor), taken.kind);
 }
 
 Backward tape_backward(const std::vector<Tensor>& results, const Taken& taken, const Context& context) {
@@ -126,15 +126,17 @@ nb::object Op::signature() const {
 }
 
 Context read_context(nb::handle threads, nb::handle precision, nb::handle isa, nb::handle seed, Precision default_precision) {
+  static const Isa at_start = default_isa();  // HEED_ISA is looked up once, not at each call
+  Context context{.isa = at_start, .precision = default_precision};
+  const auto given = [](nb::handle setting) { return setting && !setting.is_none(); };
+  if (!given(threads) && !given(precision) && !given(isa) && !given(seed)) return context;
   Taken none;
-  Context context;
-  context.precision = default_precision;
-  if (threads && !threads.is_none()) {
+  if (given(threads)) {
     context.threads = Read<int>::from(threads, "threads", none);
     if (context.threads < 0) fail("threads", "0 or more", std::to_string(context.threads));
   }
-  if (precision && !precision.is_none()) context.precision = Read<Precision>::from(precision, "precision", none);
-  if (isa && !isa.is_none()) {
+  if (given(precision)) context.precision = Read<Precision>::from(precision, "precision", none);
+  if (given(isa)) {
     const std::string wanted = Read<std::string>::from(isa, "isa", none);
     std::string names;
     bool found = false;
@@ -145,7 +147,7 @@ Context read_context(nb::handle threads, nb::handle precision, nb::handle isa, n
     if (!found) fail("isa", "one of " + names, "'" + wanted + "'");
     if (!runs_here(context.isa)) fail("isa", "an instruction set of this machine", "'" + wanted + "'");
   }
-  if (seed && !seed.is_none()) context.seed = Read<std::uint64_t>::from(seed, "seed", none);
+  if (given(seed)) context.seed = Read<std::uint64_t>::from(seed, "seed", none);
   return context;
 }
 

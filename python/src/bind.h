@@ -99,7 +99,25 @@ void add_op_type(nb::module_& m);
 /// Adds an Op to heed.ops.
 void add(nb::module_& m, Op op);
 
-/// Reads the arguments, runs without the interpreter's lock, gives the result.
+/// Whether an argument may ask for any size of result, as extents and counts do.
+template <class P>
+inline constexpr bool sizes_result =
+    std::is_same_v<P, std::int64_t> || std::is_same_v<P, Shape> || std::is_same_v<P, std::vector<std::int64_t>>;
+
+/// Gives up the interpreter's lock while it lives, unless the call is so small that this would cost more than the op.
+class Unlocked {
+ public:
+  Unlocked(const Taken& taken, bool any_size) {
+    std::int64_t elements = 0;
+    for (const View& view : taken.views) elements += view.count();
+    if (any_size || elements > 4096) released_.emplace();
+  }
+
+ private:
+  std::optional<nb::gil_scoped_release> released_;
+};
+
+/// Reads the arguments, runs, gives the result.
 template <class R, class... P, class Function>
 Op::Body body_of(Function function) {
   return [function]<std::size_t... I>(std::index_sequence<I...>) -> Op::Body {
@@ -107,7 +125,7 @@ Op::Body body_of(Function function) {
       Taken taken;
       const std::tuple<std::decay_t<P>...> values{Read<std::decay_t<P>>::from(arguments[I], names[I], taken)...};
       const R result = [&] {
-        const nb::gil_scoped_release unlocked;
+        const Unlocked unlocked(taken, (sizes_result<std::decay_t<P>> || ...));
         return function(Ops(context), std::get<I>(values)...);
       }();
       return give_results(result, taken, context);

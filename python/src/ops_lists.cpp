@@ -6,22 +6,22 @@ namespace heed::python {
 
 template <>
 struct Read<ListScore> {
-  static ListScore from(nb::handle o, const std::string& name, Taken&) {
+  static ListScore from(nb::handle o, const Name& name, Taken&) {
     return read_choice<ListScore>(o, name, {"dot", "additive", "leaky", "edge"});
   }
 };
 /// (offsets, index, edge or None, rows).
 template <>
 struct Read<Lists> {
-  static Lists from(nb::handle o, const std::string& name, Taken& taken) {
+  static Lists from(nb::handle o, const Name& name, Taken& taken) {
     if (!PyTuple_Check(o.ptr()) || PyTuple_GET_SIZE(o.ptr()) != 4)
       wrong_kind(name, "(offsets, index, edge, rows), as lists_of_edges() gives", o);
     const auto item = [&](int i) { return nb::handle(PyTuple_GET_ITEM(o.ptr(), i)); };
     Lists lists;
-    lists.offsets = Read<Tensor>::from(item(0), name + ".offsets", taken);
-    lists.index = Read<Tensor>::from(item(1), name + ".index", taken);
-    lists.edge = Read<Tensor>::from(item(2), name + ".edge", taken);
-    lists.rows = Read<std::int64_t>::from(item(3), name + ".rows", taken);
+    lists.offsets = Read<Tensor>::from(item(0), std::string(name) + ".offsets", taken);
+    lists.index = Read<Tensor>::from(item(1), std::string(name) + ".index", taken);
+    lists.edge = Read<Tensor>::from(item(2), std::string(name) + ".edge", taken);
+    lists.rows = Read<std::int64_t>::from(item(3), std::string(name) + ".rows", taken);
     return lists;
   }
 };

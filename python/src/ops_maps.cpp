@@ -5,13 +5,13 @@ namespace heed::python {
 
 template <>
 struct Read<PadMode> {
-  static PadMode from(nb::handle o, const std::string& name, Taken&) {
+  static PadMode from(nb::handle o, const Name& name, Taken&) {
     return read_choice<PadMode>(o, name, {"zeros", "reflect", "replicate", "circular"});
   }
 };
 template <>
 struct Read<Resample> {
-  static Resample from(nb::handle o, const std::string& name, Taken&) {
+  static Resample from(nb::handle o, const Name& name, Taken&) {
     return read_choice<Resample>(o, name, {"nearest", "nearest_exact", "linear", "cubic"});
   }
 };

@@ -6,9 +6,7 @@ namespace heed::python {
 
 template <>
 struct Read<Direction> {
-  static Direction from(nb::handle o, const std::string& name, Taken&) {
-    return read_choice<Direction>(o, name, {"forward", "reverse", "both"});
-  }
+  static Direction from(nb::handle o, const Name& name, Taken&) { return read_choice<Direction>(o, name, {"forward", "reverse", "both"}); }
 };
 
 void bind_scan(nb::module_& m) {

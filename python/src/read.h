@@ -17,25 +17,27 @@ namespace heed::python {
 /// The arrays of one call, in order: what decides the kind of the results and which gradients are asked for.
 struct Taken {
   Lenders lenders;
-  std::vector<Array> arrays;
+  std::vector<View> views;
   std::vector<nb::handle> wanted;  ///< the torch tensors that require a gradient, while torch records
   std::vector<Tensor> leaves;      ///< the same as starts of heed's graph
   std::vector<nb::handle> others;  ///< the other torch tensors
+  Kind kind = Kind::numpy;         ///< of the first
 
-  Taken() { arrays.reserve(4), others.reserve(4); }
+  Taken() { views.reserve(4), others.reserve(4); }
 
   /// A tensor that a gradient is wanted of comes as a leaf, so that ops record.
-  Tensor add(nb::handle object, const std::string& name) {
-    const Array& array = arrays.emplace_back(take(object, name, lenders));
+  Tensor add(nb::handle object, const Name& name) {
+    Array array = take(object, name, lenders);
+    if (views.empty()) kind = array.kind;
+    views.push_back(array.tensor.raw_view());
     if (!array.requires_grad || !torch_records()) {
       if (array.kind == Kind::torch) others.push_back(object);
-      return array.tensor;
+      return std::move(array.tensor);
     }
     wanted.push_back(object);
     leaves.push_back(leaf(array.tensor));
     return leaves.back();
   }
-  Kind kind() const { return arrays.empty() ? Kind::numpy : arrays.front().kind; }
 };
 
 inline bool is_number(nb::handle o) { return PyFloat_Check(o.ptr()) || (PyIndex_Check(o.ptr()) && !PyBool_Check(o.ptr())); }
@@ -46,7 +48,7 @@ struct Read;
 
 template <>
 struct Read<bool> {
-  static bool from(nb::handle o, const std::string& name, Taken&) {
+  static bool from(nb::handle o, const Name& name, Taken&) {
     if (!PyBool_Check(o.ptr())) wrong_kind(name, "True or False", o);
     return o.ptr() == Py_True;
   }
@@ -54,7 +56,7 @@ struct Read<bool> {
 
 template <>
 struct Read<std::int64_t> {
-  static std::int64_t from(nb::handle o, const std::string& name, Taken&) {
+  static std::int64_t from(nb::handle o, const Name& name, Taken&) {
     if (!PyIndex_Check(o.ptr()) || PyBool_Check(o.ptr())) wrong_kind(name, "an integer", o);
     const std::int64_t value = PyNumber_AsSsize_t(o.ptr(), PyExc_OverflowError);
     if (value == -1 && PyErr_Occurred()) throw nb::python_error();
@@ -64,7 +66,7 @@ struct Read<std::int64_t> {
 
 template <>
 struct Read<int> {
-  static int from(nb::handle o, const std::string& name, Taken& taken) {
+  static int from(nb::handle o, const Name& name, Taken& taken) {
     const std::int64_t value = Read<std::int64_t>::from(o, name, taken);
     if (value != int(value)) fail(name, "a 32-bit integer", std::to_string(value));
     return int(value);
@@ -73,7 +75,7 @@ struct Read<int> {
 
 template <>
 struct Read<std::uint64_t> {
-  static std::uint64_t from(nb::handle o, const std::string& name, Taken& taken) {
+  static std::uint64_t from(nb::handle o, const Name& name, Taken& taken) {
     const std::int64_t value = Read<std::int64_t>::from(o, name, taken);
     if (value < 0) fail(name, "0 or more", std::to_string(value));
     return std::uint64_t(value);
@@ -82,7 +84,7 @@ struct Read<std::uint64_t> {
 
 template <>
 struct Read<double> {
-  static double from(nb::handle o, const std::string& name, Taken&) {
+  static double from(nb::handle o, const Name& name, Taken&) {
     if (!is_number(o)) {
       // Scalars of numpy and torch say what they are by __float__; arrays of more elements refuse it.
       if (PyBool_Check(o.ptr()) || PyUnicode_Check(o.ptr()) || !nb::hasattr(o, "__float__")) wrong_kind(name, "a number", o);
@@ -95,12 +97,12 @@ struct Read<double> {
 
 template <>
 struct Read<float> {
-  static float from(nb::handle o, const std::string& name, Taken& taken) { return float(Read<double>::from(o, name, taken)); }
+  static float from(nb::handle o, const Name& name, Taken& taken) { return float(Read<double>::from(o, name, taken)); }
 };
 
 template <>
 struct Read<std::string> {
-  static std::string from(nb::handle o, const std::string& name, Taken&) {
+  static std::string from(nb::handle o, const Name& name, Taken&) {
     if (!PyUnicode_Check(o.ptr())) wrong_kind(name, "text", o);
     return nb::cast<std::string>(o);
   }
@@ -108,12 +110,12 @@ struct Read<std::string> {
 
 template <>
 struct Read<Tensor> {
-  static Tensor from(nb::handle o, const std::string& name, Taken& taken) { return o.is_none() ? Tensor() : taken.add(o, name); }
+  static Tensor from(nb::handle o, const Name& name, Taken& taken) { return o.is_none() ? Tensor() : taken.add(o, name); }
 };
 
 template <class T>
 struct Read<std::optional<T>> {
-  static std::optional<T> from(nb::handle o, const std::string& name, Taken& taken) {
+  static std::optional<T> from(nb::handle o, const Name& name, Taken& taken) {
     if (o.is_none()) return {};
     return Read<T>::from(o, name, taken);
   }
@@ -121,7 +123,7 @@ struct Read<std::optional<T>> {
 
 template <>
 struct Read<std::optional<View>> {
-  static std::optional<View> from(nb::handle o, const std::string& name, Taken& taken) {
+  static std::optional<View> from(nb::handle o, const Name& name, Taken& taken) {
     if (o.is_none()) return {};
     const Tensor tensor = taken.add(o, name);
     if (tensor.origin()) fail(name, "a tensor that needs no gradient", "one that requires it");
@@ -132,7 +134,7 @@ struct Read<std::optional<View>> {
 /// A list or tuple; a single number stands for a list of one.
 template <class T>
 struct Read<std::vector<T>> {
-  static std::vector<T> from(nb::handle o, const std::string& name, Taken& taken) {
+  static std::vector<T> from(nb::handle o, const Name& name, Taken& taken) {
     if constexpr (std::is_arithmetic_v<T>)
       if (is_number(o)) return {Read<T>::from(o, name, taken)};
     if (!PyList_Check(o.ptr()) && !PyTuple_Check(o.ptr())) {
@@ -140,22 +142,22 @@ struct Read<std::vector<T>> {
       wrong_kind(name, "a list or tuple", o);
     }
     std::vector<T> values;
-    for (nb::handle item : nb::borrow<nb::object>(o))
-      values.push_back(Read<T>::from(item, name + "[" + std::to_string(values.size()) + "]", taken));
+    const std::size_t count = std::size_t(PySequence_Fast_GET_SIZE(o.ptr()));
+    values.reserve(count);
+    for (std::size_t i = 0; i < count && i < std::size_t(PySequence_Fast_GET_SIZE(o.ptr())); ++i)  // reading an item may change a list
+      values.push_back(Read<T>::from(nb::borrow(PySequence_Fast_GET_ITEM(o.ptr(), Py_ssize_t(i))), Name(name, i), taken));
     return values;
   }
 };
 
 template <>
 struct Read<Shape> {
-  static Shape from(nb::handle o, const std::string& name, Taken& taken) {
-    return Shape(Read<std::vector<std::int64_t>>::from(o, name, taken));
-  }
+  static Shape from(nb::handle o, const Name& name, Taken& taken) { return Shape(Read<std::vector<std::int64_t>>::from(o, name, taken)); }
 };
 
 /// Enums go by the names of their values, in order.
 template <class E>
-E read_choice(nb::handle o, const std::string& name, std::initializer_list<const char*> names) {
+E read_choice(nb::handle o, const Name& name, std::initializer_list<const char*> names) {
   Taken none;
   const std::string text = Read<std::string>::from(o, name, none);
   int at = 0;
@@ -169,13 +171,13 @@ E read_choice(nb::handle o, const std::string& name, std::initializer_list<const
 
 template <>
 struct Read<Weighting> {
-  static Weighting from(nb::handle o, const std::string& name, Taken&) {
+  static Weighting from(nb::handle o, const Name& name, Taken&) {
     return read_choice<Weighting>(o, name, {"softmax", "sigmoid", "relu", "softmax_plus_one"});
   }
 };
 template <>
 struct Read<Precision> {
-  static Precision from(nb::handle o, const std::string& name, Taken&) {
+  static Precision from(nb::handle o, const Name& name, Taken&) {
     return read_choice<Precision>(o, name, {"strict", "split", "fast", "int8"});
   }
 };
