@@ -55,10 +55,14 @@ dlpack::DTypeCode code_of(DType dtype) {
 Tensor from_dlpack(const dlpack::Array& array, const Name& name, std::shared_ptr<void> owner) {
   if (array.device != dlpack::cpu) fail(name, "an array on the CPU", "device type " + std::to_string(array.device));
   if (array.rank > max_rank) fail(name, "at most 8 axes", std::to_string(array.rank));
-  const Shape shape(std::span<const std::int64_t>(array.shape, std::size_t(array.rank)));
-  View view = dense_view(static_cast<char*>(array.data) + array.byte_offset, dtype_of(array.dtype, name), shape);
+  View view{static_cast<char*>(array.data) + array.byte_offset,
+            dtype_of(array.dtype, name),
+            Shape(std::span<const std::int64_t>(array.shape, std::size_t(array.rank))),
+            {}};
   if (array.strides)
     for (int i = 0; i < array.rank; ++i) view.strides[std::size_t(i)] = array.strides[i];
+  else
+    view = dense_view(view.data, view.dtype, view.shape);
   return {view, std::move(owner)};
 }
 
@@ -112,20 +116,33 @@ bool requires_grad(nb::handle object) {
   return nb::object(object.attr("requires_grad")).ptr() == Py_True;
 }
 
+/// A negative view (the imaginary parts of conjugates) shows other numbers than its memory holds. Asking torch costs as much as a
+/// small op, so that it is asked of what may be one: imaginary parts are every second number, the first of them an odd one.
+bool may_be_negative(const dlpack::Array& array) {
+  const auto size = std::uintptr_t(array.dtype.bits / 8);
+  if (array.dtype.code != dlpack::float_code || size == 0 || !array.strides) return false;
+  if ((reinterpret_cast<std::uintptr_t>(array.data) + array.byte_offset) % (2 * size) != 0) return true;
+  for (int i = 0; i < array.rank; ++i)
+    if (array.shape[i] > 1 && array.strides[i] % 2 != 0) return false;
+  return true;
+}
+
 Array take_torch(nb::handle object, const Name& name, Lenders& lenders) {
   Array array;
   array.kind = Kind::torch;
   array.requires_grad = requires_grad(object);
   if (torch.api && torch.api->array_from_object) {
     dlpack::Array borrowed;
-    // A negative view (the imaginary part of a conjugate) shows other numbers than its memory holds.
-    nb::object resolved;
-    if (PyObject* self = object.ptr(); checked(PyObject_Vectorcall(torch.is_neg, &self, 1, nullptr)).ptr() == Py_True)
-      object = resolved = object.attr("resolve_neg")();
     if (torch.api->array_from_object(object.ptr(), &borrowed) != 0) {
       PyErr_Clear();
       const auto text = [&](const char* attribute) { return nb::cast<std::string>(nb::str(nb::object(object.attr(attribute)))); };
       fail(name, "a dense tensor on the CPU", text("layout") + " on " + text("device"));
+    }
+    nb::object resolved;
+    if (PyObject* self = object.ptr();
+        may_be_negative(borrowed) && checked(PyObject_Vectorcall(torch.is_neg, &self, 1, nullptr)).ptr() == Py_True) {
+      object = resolved = object.attr("resolve_neg")();
+      torch.api->array_from_object(object.ptr(), &borrowed);
     }
     array.tensor = from_dlpack(borrowed, name, lenders.add(object));
     return array;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/pool.h"
 
+#include <array>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <new>
@@ -23,6 +25,8 @@ constexpr std::size_t most_kept = std::size_t{512} << 20;
 constexpr std::size_t most_kept = std::size_t{512} << 20;
 #endif
 
+constexpr std::size_t head = 64;  // bytes in front of the data
+
 /// Sizes come in steps of an eighth of their power of two, so that a block wastes little and fits many requests.
 std::size_t rounded(std::size_t bytes) {
   std::size_t step = 64;
@@ -42,7 +46,7 @@ Pool& pool() {
   return *the_pool;
 }
 
-void give_back(void* block, std::size_t size) {
+void keep_or_free(void* block, std::size_t size) {
   Pool& p = pool();
   {
     const std::lock_guard guard(p.lock);
@@ -55,7 +59,53 @@ void give_back(void* block, std::size_t size) {
   std::free(block);
 }
 
+/// A few small blocks of each size wait in the thread that gave them back, where no lock is needed; each names the next.
+struct Near {
+  static constexpr std::size_t largest = 16384;
+  static constexpr int most = 8;
+  struct List {
+    void* first = nullptr;
+    int count = 0;
+  };
+  std::array<List, largest / 64 + 1> lists;
+
+  List* of(std::size_t size) { return size <= largest && most_kept > 0 ? &lists[size / 64] : nullptr; }
+  static void* take(List& list) {
+    void* block = list.first;
+    std::memcpy(&list.first, block, sizeof(void*));
+    --list.count;
+    return block;
+  }
+  static void give_back(List& list, void* block) {
+    std::memcpy(block, &list.first, sizeof(void*));
+    list.first = block;
+    ++list.count;
+  }
+  void empty() {
+    for (std::size_t i = 0; i < lists.size(); ++i)
+      while (lists[i].count) keep_or_free(take(lists[i]), i * 64);
+  }
+
+  Near() = default;
+  ~Near() { empty(), ended = true; }
+  static thread_local bool ended;  ///< tensors may outlive what their thread kept
+};
+thread_local bool Near::ended = false;
+
+Near* near() {
+  thread_local Near the_near;
+  return Near::ended ? nullptr : &the_near;
+}
+
+void give_back(void* block, std::size_t size) {
+  if (Near* n = near())
+    if (auto* list = n->of(size); list && list->count < Near::most) return Near::give_back(*list, block);
+  keep_or_free(block, size);
+}
+
 void* take(std::size_t size) {
+  if (Near* n = near())
+    if (auto* list = n->of(size); list && list->count) return Near::take(*list);
   Pool& p = pool();
   {
     const std::lock_guard guard(p.lock);
@@ -76,11 +126,33 @@ void* take(std::size_t size) {
   return block;
 }
 
+/// Puts what a shared_ptr counts with at the head of the block itself, whose end is then the block's.
+template <class T>
+struct AtHead {
+  using value_type = T;
+  void* block;
+  std::size_t size;
+
+  AtHead(void* b, std::size_t s) : block(b), size(s) {}
+  template <class U>
+  AtHead(const AtHead<U>& other) : block(other.block), size(other.size) {}
+  T* allocate(std::size_t) {
+    static_assert(sizeof(T) <= head && alignof(T) <= 64);
+    return static_cast<T*>(block);
+  }
+  void deallocate(T*, std::size_t) { give_back(block, size); }
+  template <class U>
+  bool operator==(const AtHead<U>& other) const {
+    return block == other.block;
+  }
+};
+
 }  // namespace
 
 std::shared_ptr<void> allocate(std::size_t bytes) {
-  const std::size_t size = rounded(bytes + 64);
-  return {take(size), [size](void* block) { give_back(block, size); }};
+  const std::size_t size = rounded(head + bytes + 64);
+  void* block = take(size);
+  return {static_cast<char*>(block) + head, [](void*) {}, AtHead<char>(block, size)};
 }
 
 PoolCount pool_count() {
@@ -89,6 +161,7 @@ PoolCount pool_count() {
 }
 
 void empty_pool() {
+  if (Near* n = near()) n->empty();
   Pool& p = pool();
   const std::lock_guard guard(p.lock);
   for (auto& [size, blocks] : p.waiting)

@@ -13,10 +13,10 @@ std::shared_ptr<void> allocate(std::size_t bytes);
 
 struct PoolCount {
   std::int64_t asked = 0;  ///< blocks the system was asked for so far
-  std::size_t kept = 0;    ///< bytes that wait to be used again
+  std::size_t kept = 0;    ///< bytes that wait to be used again, but for small blocks in their threads
 };
 PoolCount pool_count();
-/// Gives what waits back to the system.
+/// Gives what waits back to the system, but for the few small blocks that other threads keep.
 void empty_pool();
 
 }  // namespace heed::base

@@ -101,6 +101,19 @@ def test_results_never_share_an_arguments_memory():
 def test_negative_views():
     x = torch.tensor([1 + 2j]).conj().imag
     assert x.is_neg() and heed.ops.scale(x, 1.0) == -2
+    z = torch.randn(4, 6, dtype=torch.complex64).conj()
+    for x in z.imag, z[1:, ::2].imag, z.imag.t(), z.imag[0], z.imag[2, 3], z[:, :1].imag:
+        assert x.is_neg() and torch.equal(heed.ops.neg(x), torch.neg(x).contiguous())
+
+
+def test_a_small_op_is_an_object_that_calls():
+    relu = heed.ops.relu
+    assert relu.__name__ == "relu" and relu.__doc__ and repr(relu).startswith("heed.ops.relu(x")
+    assert relu(*[np.float32([-1, 2])]).tolist() == relu(**{"x": np.float32([-1, 2])}).tolist() == [0, 2]
+    with pytest.raises(TypeError):
+        type(relu)()
+    with pytest.raises(AttributeError):
+        relu.other = 1
 
 
 def test_read_only_and_empty_arrays():
