@@ -29,6 +29,7 @@ struct BiAttention : Mechanism {
       d.weight(std::string(name) + ".weight", *weight, "C C").optional();
       d.weight(std::string(name) + ".bias", *bias, "C").optional();
     }
+    for (const char* rest : {"*.scale", "*.weight_clip_val", "*.act_clip_val", "clip_*"}) d.ignore(rest);
     d.output("out", out, "*out", "B N H D, of tokens B N C");
     d.output("scores", scores, "B num_attention_heads N N");
   }

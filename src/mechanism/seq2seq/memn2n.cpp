@@ -40,6 +40,7 @@ struct Memn2n : Mechanism {
     }
     d.weight("TA", ta, "1 Mmax d").when(timed(), "te");
     d.weight("TC", tc, "1 Mmax d").when(timed(), "te");
+    d.ignore("B.weight");  // the released code's second name of A.0
     d.size("M", "50");
     d.size("J", "8");
     d.size("Jq", "J");

@@ -53,6 +53,7 @@ struct HyperZzw : Mechanism {
     linear(net + "fast_fc1", first, "no_hidden", "no_hidden");
     linear(net + "output_linear", last, "in_channels", "no_hidden");
     linear("local_conv.channel_mixer", mixer, "in_channels", "in_channels");
+    d.ignore("slow_net.train_length");
     d.size("V", "W");
     d.size("P", "H");
     d.size("Q", "W");
