@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inner loops of the ops on numbers and rows, one table an instruction set. `to` may be x, or lie before it. Sums run over 64 f32
-// lanes of 32 numbers, whose sums go on in f64, in one order, so that every instruction set gives the same.
+// The inner loops of the ops on numbers and rows, one table an instruction set. `to` may be x, or lie before it. Sums take 64
+// numbers at a time, eight of which are added in f32 before they go on in f64, in one order, so that every instruction set gives the same.
 #pragma once
 #include <cstdint>
 
@@ -11,8 +11,8 @@ namespace heed::kernel {
 struct ElementTable {
   using Map = void (*)(const float* x, std::int64_t n, float* to);
   /// to = f(x). Measured against f64 over all f32 whose result is above 1e-36: exp, log, log1p within 1 ulp, tanh, erf, rsqrt 1.5, sigmoid,
-  /// silu, softplus, sin, cos 2, gelu (by erf) 5.1; gelu_tanh loses digits where x is far below 0, as its argument is rounded.
-  Map exp, tanh, sigmoid, silu, gelu, gelu_tanh, erf, log, log1p, softplus, sin, cos, sqrt, rsqrt, abs, sign;
+  /// silu, softplus, sin, cos 2, gelu (by erf) 4; gelu_tanh loses digits where x is far below 0, as its argument is rounded.
+  Map exp, tanh, sigmoid, silu, gelu, gelu_tanh, erf, log, log1p, softplus, sin, cos, sqrt, rsqrt, cube, abs, sign;
 
   /// The same with parameters: slope a below 0; a (e^x - 1) below 0, within 2 ulp; at least a, at most b; x to the a, within 1 ulp.
   using Curve = void (*)(const float* x, std::int64_t n, float a, float b, float* to);
@@ -29,6 +29,7 @@ struct ElementTable {
 
   /// The sum, and the sum of (x - mean)^2.
   double (*sum)(const float* x, std::int64_t n);
+  void (*sums)(const float* x, std::int64_t rows, std::int64_t n, double* to);  ///< of each row
   double (*squares)(const float* x, std::int64_t n, double mean);
   /// The largest or smallest, or NaN where there is one; -inf or inf for none.
   float (*largest)(const float* x, std::int64_t n);
@@ -37,6 +38,9 @@ struct ElementTable {
   std::int64_t (*find)(const float* x, std::int64_t n, float value);
   /// to = e^(x - top); their sum.
   double (*exp_sum)(const float* x, std::int64_t n, float top, float* to);
+  /// Of each row of n: e^(x - largest) over its sum; 0 where all are -inf. The logarithm of that; -inf where all are.
+  void (*softmax)(const float* x, std::int64_t rows, std::int64_t n, float* to);
+  void (*log_softmax)(const float* x, std::int64_t rows, std::int64_t n, float* to);
   /// to = (x - mean) * factor * gain + offset; gain and offset may be null.
   void (*normalise)(const float* x, std::int64_t n, double mean, float factor, const float* gain, const float* offset, float* to);
 

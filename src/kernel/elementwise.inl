@@ -9,6 +9,27 @@ void map(const float* x, std::int64_t n, float* to) {
   if (i < n) store_part(to + i, f(load_part(x + i, int(n - i))), int(n - i));
 }
 
+/// The same of a function that takes Fours, too.
+template <class F>
+void map_by_four(const float* x, std::int64_t n, float* to) {
+  std::int64_t i = 0;
+  for (; i + 4 * width <= n; i += 4 * width) store_four(to + i, F::of(load_four(x + i)));
+  for (; i + width <= n; i += width) store(to + i, F::of(load(x + i)));
+  if (i < n) store_part(to + i, F::of(load_part(x + i, int(n - i))), int(n - i));
+}
+struct Exp {
+  template <class W>
+  static W of(const W& x) {
+    return exp_of(x);
+  }
+};
+struct Gelu {
+  template <class W>
+  static W of(const W& x) {
+    return gelu_of(x);
+  }
+};
+
 /// Numbers from 1e5 on, infinite or NaN go through f64 one by one.
 template <int quarter>
 void wave(const float* x, std::int64_t n, float* to) {

@@ -11,6 +11,7 @@ namespace avx2 {
 #include "kernel/vector_avx2.inl"
 
 using D = __m256d;
+using I = __m256i;
 using M = __m256;  // of lanes: all bits or none
 
 inline V sqrt(V x) { return _mm256_sqrt_ps(x); }
@@ -19,6 +20,17 @@ inline V two_to(__m256i n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256
 inline V scale_far(V x, V n) {
   const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
   return mul(mul(x, two_to(half)), two_to(_mm256_sub_epi32(whole, half)));
+}
+/// Of x in [1, 16): the quarter of an octave that x lies in is the last four bits, 12 at 1.
+inline I octave_quarter(V x) { return _mm256_srli_epi32(_mm256_castps_si256(x), 21); }
+/// table[the last four bits of i].
+inline V pick(I i, const float* table) {
+  return _mm256_blendv_ps(_mm256_permutevar8x32_ps(load(table), i), _mm256_permutevar8x32_ps(load(table + 8), i),
+                          _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
+}
+/// x * 2^n, t being n + 3 * 2^22, where the exponent stays one of f32's.
+inline V scale_by_last(V x, V t) {
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
 }
 /// x where it is NaN, else y.
 inline V keep_nan(V x, V y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q)); }
@@ -100,11 +112,34 @@ inline float least(V x) {
   return _mm_cvtss_f32(_mm_min_ss(four, _mm_movehdup_ps(four)));
 }
 
+#include "kernel/four.inl"
+
+/// Eight f64 lanes, and what 64 f32 numbers leave of them.
+struct Eight {
+  D low, high;
+};
+inline Eight eight_zeros() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+inline Eight plus(const Eight& a, const Eight& b) { return {plus(a.low, b.low), plus(a.high, b.high)}; }
+inline Eight eight_of(const Four* x) {
+  const V even = add(add(x[0].v[0], x[0].v[2]), add(x[1].v[0], x[1].v[2])), odd = add(add(x[0].v[1], x[0].v[3]), add(x[1].v[1], x[1].v[3]));
+  const V all = add(even, odd);
+  return {low_half(all), high_half(all)};
+}
+inline double total_of(const Eight& x) {
+  const D four = plus(x.low, x.high);
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
 #include "kernel/functions.inl"
 
 #include "kernel/elementwise.inl"
 
 #include "kernel/folds.inl"
+
+#include "kernel/columns.inl"
+
+#include "kernel/named_rows.inl"
 
 }  // namespace avx2
 }  // namespace

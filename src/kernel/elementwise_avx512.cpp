@@ -11,11 +11,20 @@ namespace avx512 {
 #include "kernel/vector_avx512.inl"
 
 using D = __m512d;
+using I = __m512i;
 using M = __mmask16;  // of lanes
 
 inline V sqrt(V x) { return _mm512_sqrt_ps(x); }
 /// x * 2^n, n whole.
 inline V scale_far(V x, V n) { return _mm512_scalef_ps(x, n); }
+/// Of x in [1, 16): the quarter of an octave that x lies in is the last four bits, 12 at 1.
+inline I octave_quarter(V x) { return _mm512_srli_epi32(_mm512_castps_si512(x), 21); }
+/// table[the last four bits of i].
+inline V pick(I i, const float* table) { return _mm512_permutexvar_ps(i, load(table)); }
+/// x * 2^n, t being n + 3 * 2^22, where the exponent stays one of f32's.
+inline V scale_by_last(V x, V t) {
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_castps_si512(t), 23)));
+}
 /// x where it is NaN, else y.
 inline V keep_nan(V x, V y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), y, x); }
 /// x = m 2^e, m in [3/4, 3/2); NaN below 0.
@@ -86,11 +95,30 @@ inline float least(V x) {
   return _mm_cvtss_f32(_mm_min_ss(four, _mm_movehdup_ps(four)));
 }
 
+#include "kernel/four.inl"
+
+/// Eight f64 lanes, and what 64 f32 numbers leave of them.
+using Eight = D;
+inline Eight eight_zeros() { return _mm512_setzero_pd(); }
+inline Eight eight_of(const Four* x) {
+  const V all = add(add(x->v[0], x->v[1]), add(x->v[2], x->v[3]));
+  return _mm512_cvtps_pd(_mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1)));
+}
+inline double total_of(Eight x) {
+  const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(x), _mm512_extractf64x4_pd(x, 1));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
 #include "kernel/functions.inl"
 
 #include "kernel/elementwise.inl"
 
 #include "kernel/folds.inl"
+
+#include "kernel/columns.inl"
+
+#include "kernel/named_rows.inl"
 
 }  // namespace avx512
 }  // namespace

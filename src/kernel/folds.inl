@@ -1,67 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops of elementwise.h along rows and down columns, against a vector type V of `width` floats: included by elementwise_avx2.cpp
+// The loops of elementwise.h along rows, against a vector type V of `width` floats: included by elementwise_avx2.cpp
 // and elementwise_avx512.cpp inside their namespaces.
 
-constexpr int sum_lanes = 64, parts = sum_lanes / width, deep = 8;  ///< terms of a lane before it goes on in f64
+constexpr int block = 64, fours = block / (4 * width);  ///< numbers that a sum takes at once
 
-/// The sum of the lanes of `parts` vectors in f64, in the same order on every instruction set.
-inline double total_of(const V* sum) {
-  float lane[sum_lanes];
-  for (int p = 0; p < parts; ++p) store(lane + p * width, sum[p]);
-  double eight[8] = {};
-  for (int g = 0; g < sum_lanes; g += 8)
-#pragma GCC unroll 8
-    for (int l = 0; l < 8; ++l) eight[l] += double(lane[g + l]);
-  return ((eight[0] + eight[4]) + (eight[2] + eight[6])) + ((eight[1] + eight[5]) + (eight[3] + eight[7]));
-}
-
-/// The sum over n numbers of term(place, lanes there), a vector whose missing lanes are 0.
+/// The sum over n numbers of x of term(them, their place, how many), V or Four. Eight terms are added in f32, then go on in f64: 64 numbers
+/// leave eight lanes, in the same order on every instruction set.
 template <class F>
-inline double total_over(std::int64_t n, F term) {
-  double total = 0;
+HEED_INLINE inline double total_over(const float* x, std::int64_t n, F term) {
+  Eight total = eight_zeros();
   std::int64_t i = 0;
-  while (n - i >= sum_lanes) {
-    V sum[parts];
-#pragma GCC unroll 8
-    for (int p = 0; p < parts; ++p) sum[p] = term(i + p * width, width);
-    i += sum_lanes;
-    for (int d = 1; d < deep && n - i >= sum_lanes; ++d, i += sum_lanes)
-#pragma GCC unroll 8
-      for (int p = 0; p < parts; ++p) sum[p] = add(sum[p], term(i + p * width, width));
-    total += total_of(sum);
+  for (; i + block <= n; i += block) {
+    Four sum[fours];
+#pragma GCC unroll 2
+    for (int p = 0; p < fours; ++p) sum[p] = term(load_four(x + i + p * 4 * width), i + p * 4 * width, width);
+    total = plus(total, eight_of(sum));
   }
-  if (i == n) return total;
-  V sum[parts];
+  if (i == n) return total_of(total);
+  Four sum[fours];
 #pragma GCC unroll 8
-  for (int p = 0; p < parts; ++p, i += width) sum[p] = i < n ? term(i, n - i < width ? int(n - i) : width) : zero();
-  return total + total_of(sum);
+  for (int p = 0; p < 4 * fours; ++p, i += width) {
+    V& part = sum[p / 4].v[p % 4];
+    if (i + width <= n)
+      part = term(load(x + i), i, width);
+    else
+      part = i < n ? keep_part(term(load_part(x + i, int(n - i)), i, int(n - i)), int(n - i)) : zero();
+  }
+  return total_of(plus(total, eight_of(sum)));
 }
 
 double sum(const float* x, std::int64_t n) {
-  return total_over(n, [x](std::int64_t i, int rest) HEED_INLINE { return rest == width ? load(x + i) : load_part(x + i, rest); });
+  return total_over(x, n, [](const auto& v, std::int64_t, int) HEED_INLINE { return v; });
 }
+void sums(const float* x, std::int64_t rows, std::int64_t n, double* to) {
+  for (std::int64_t r = 0; r < rows; ++r) to[r] = total_over(x + r * n, n, [](const auto& v, std::int64_t, int) HEED_INLINE { return v; });
+}
+
 /// A number in f64 as two in f32, so that x - number keeps its digits where x is near.
 struct Two {
   V high, low;
   explicit Two(double x) : high(set1(float(x))), low(set1(float(x - double(float(x))))) {}
-  V from(V x) const { return sub(sub(x, high), low); }
+  template <class W>
+  W from(const W& x) const {
+    return sub(sub(x, high), low);
+  }
 };
-
 double squares(const float* x, std::int64_t n, double mean) {
-  return total_over(n, [x, m = Two(mean)](std::int64_t i, int rest) HEED_INLINE {
-    const V off = rest == width ? m.from(load(x + i)) : keep_part(m.from(load_part(x + i, rest)), rest);
+  return total_over(x, n, [m = Two(mean)](const auto& v, std::int64_t, int) HEED_INLINE {
+    const auto off = m.from(v);
     return mul(off, off);
   });
 }
+
+inline void put(float* to, const Four& x, int) { store_four(to, x); }
+inline void put(float* to, V x, int lanes) { lanes == width ? store(to, x) : store_part(to, x, lanes); }
 double exp_sum(const float* x, std::int64_t n, float top, float* to) {
-  return total_over(n, [x, to, t = set1(top)](std::int64_t i, int rest) HEED_INLINE {
-    if (rest == width) {
-      const V e = exp_of(sub(load(x + i), t));
-      store(to + i, e);
-      return e;
-    }
-    const V e = keep_part(exp_of(sub(load_part(x + i, rest), t)), rest);
-    store_part(to + i, e, rest);
+  return total_over(x, n, [to, t = set1(top)](const auto& v, std::int64_t i, int lanes) HEED_INLINE {
+    const auto e = exp_of(sub(v, t));
+    put(to + i, e, lanes);
     return e;
   });
 }
@@ -87,6 +83,50 @@ float extreme(const float* x, std::int64_t n, float none) {
 }
 float largest(const float* x, std::int64_t n) { return extreme<max, most>(x, n, -__builtin_inff()); }
 float smallest(const float* x, std::int64_t n) { return extreme<min, least>(x, n, __builtin_inff()); }
+
+/// body(rows, first of x, first of to) for some rows at once, whose chains run side by side and whose last words are taken together.
+template <class F>
+HEED_INLINE inline void some_rows(const float* x, std::int64_t rows, std::int64_t n, float* to, F body) {
+  for (std::int64_t some = n > 256 ? 1 : 16; rows > 0; rows -= some, x += some * n, to += some * n) {
+    if (some > rows) some = rows;
+    body(some, x, to);
+  }
+}
+/// to[i] = f(vector at i) for i < n.
+template <class F>
+HEED_INLINE inline void each_vector(const float* x, std::int64_t n, float* to, F f) {
+  std::int64_t i = 0;
+  for (; i + width <= n; i += width) store(to + i, f(load(x + i)));
+  if (i < n) store_part(to + i, f(load_part(x + i, int(n - i))), int(n - i));
+}
+
+void softmax(const float* x, std::int64_t rows, std::int64_t n, float* to) {
+  some_rows(x, rows, n, to, [n](std::int64_t some, const float* from, float* out) HEED_INLINE {
+    float top[16], factor[16];
+    for (std::int64_t r = 0; r < some; ++r) top[r] = largest(from + r * n, n);
+    for (std::int64_t r = 0; r < some; ++r) factor[r] = float(1 / exp_sum(from + r * n, n, top[r], out + r * n));
+    for (std::int64_t r = 0; r < some; ++r) {
+      const bool none = top[r] == -__builtin_inff();
+      each_vector(out + r * n, n, out + r * n, [none, f = set1(factor[r])](V e) HEED_INLINE { return none ? zero() : mul(e, f); });
+    }
+  });
+}
+void log_softmax(const float* x, std::int64_t rows, std::int64_t n, float* to) {
+  some_rows(x, rows, n, to, [n](std::int64_t some, const float* from, float* out) HEED_INLINE {
+    float top[16], log[16] = {};
+    for (std::int64_t r = 0; r < some; ++r) top[r] = largest(from + r * n, n);
+    for (std::int64_t r = 0; r < some; ++r) {
+      const auto power = [t = set1(top[r])](const auto& v, std::int64_t, int) HEED_INLINE { return exp_of(sub(v, t)); };
+      if (!__builtin_isinf(top[r])) log[r] = float(total_over(from + r * n, n, power) - 1);
+    }
+    for (int l = 0; l < some; l += width) store(log + l, log1p_of(load(log + l)));
+    for (std::int64_t r = 0; r < some; ++r) {
+      const bool none = top[r] == -__builtin_inff();
+      const V t = set1(none ? 0 : top[r]), l = set1(log[r]);
+      each_vector(from + r * n, n, out + r * n, [t, l](V v) HEED_INLINE { return sub(sub(v, t), l); });
+    }
+  });
+}
 
 std::int64_t find(const float* x, std::int64_t n, float value) {
   const V v = set1(value);
@@ -121,242 +161,4 @@ void normalise(const float* x, std::int64_t n, double mean, float factor, const 
   if (gain) return normal_row<true, false>(x, n, m, f, gain, offset, to);
   if (offset) return normal_row<false, true>(x, n, m, f, gain, offset, to);
   normal_row<false, false>(x, n, m, f, gain, offset, to);
-}
-
-/// body(c, lanes) over columns; the last may be part of a vector.
-template <class F>
-inline void columns(std::int64_t n, F body) {
-  for (std::int64_t c = 0; c < n; c += width) body(c, n - c < width ? int(n - c) : width);
-}
-inline V some_of(const float* p, int rest) { return rest == width ? load(p) : load_part(p, rest); }
-inline void put_some(float* p, V x, int rest) {
-  if (rest == width)
-    store(p, x);
-  else
-    store_part(p, x, rest);
-}
-/// sums[0, rest) += x.
-inline void add_to(double* sums, V x, int rest) {
-  if (rest == width) {
-    store(sums, plus(load(sums), low_half(x)));
-    store(sums + width / 2, plus(load(sums + width / 2), high_half(x)));
-    return;
-  }
-  float lane[width];
-  store(lane, x);
-  for (int l = 0; l < rest; ++l) sums[l] += double(lane[l]);
-}
-
-/// Four columns of vectors abreast, `deep` rows of them in f32.
-void add_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double* sums) {
-  for (std::int64_t r = 0; r < rows; r += deep) {
-    const std::int64_t high = rows - r < deep ? rows - r : deep;
-    const float* first = x + r * stride;
-    std::int64_t c = 0;
-    for (; c + 4 * width <= n; c += 4 * width) {
-      V sum[4];
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p) sum[p] = load(first + c + p * width);
-      for (std::int64_t i = 1; i < high; ++i)
-#pragma GCC unroll 4
-        for (int p = 0; p < 4; ++p) sum[p] = add(sum[p], load(first + i * stride + c + p * width));
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p) add_to(sums + c + p * width, sum[p], width);
-    }
-    for (; c < n; c += width) {
-      const int rest = n - c < width ? int(n - c) : width;
-      V sum = some_of(first + c, rest);
-      for (std::int64_t i = 1; i < high; ++i) sum = add(sum, some_of(first + i * stride + c, rest));
-      add_to(sums + c, sum, rest);
-    }
-  }
-}
-
-void run_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double* sums, float* to) {
-  std::int64_t c = 0;
-  for (; c + width <= n; c += width) {
-    D low = load(sums + c), high = load(sums + c + width / 2);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const V v = load(x + r * stride + c);
-      low = plus(low, low_half(v)), high = plus(high, high_half(v));
-      store(to + r * stride + c, join(low, high));
-    }
-    store(sums + c, low), store(sums + c + width / 2, high);
-  }
-  for (; c < n; ++c)
-    for (std::int64_t r = 0; r < rows; ++r) to[r * stride + c] = float(sums[c] += double(x[r * stride + c]));
-}
-
-template <V (*best)(V, V)>
-void extreme_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, float* to) {
-  std::int64_t c = 0;
-  for (; c + 4 * width <= n; c += 4 * width) {
-    V top[4];
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; ++p) top[p] = load(to + c + p * width);
-    for (std::int64_t r = 0; r < rows; ++r)
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p) top[p] = best(load(x + r * stride + c + p * width), top[p]);
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; ++p) store(to + c + p * width, top[p]);
-  }
-  for (; c < n; c += width) {
-    const int rest = n - c < width ? int(n - c) : width;
-    V top = some_of(to + c, rest);
-    for (std::int64_t r = 0; r < rows; ++r) top = best(some_of(x + r * stride + c, rest), top);
-    put_some(to + c, top, rest);
-  }
-}
-
-/// From the last row to the first, places counted in floats.
-void find_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, const float* value, std::int64_t* to) {
-  columns(n, [=](std::int64_t c, int rest) HEED_INLINE {
-    const V v = some_of(value + c, rest);
-    V place = zero();
-    for (std::int64_t r = rows - 1; r >= 0; --r) {
-      const V a = some_of(x + r * stride + c, rest);
-      place = choice(either(equal_to(a, v), unordered(a, a)), set1(float(r)), place);
-    }
-    float lane[width];
-    store(lane, place);
-    for (int l = 0; l < rest; ++l) to[c + l] = std::int64_t(lane[l]);
-  });
-}
-
-void exp_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, const float* top, double* sums, float* to) {
-  columns(n, [=](std::int64_t c, int rest) HEED_INLINE {
-    const V t = some_of(top + c, rest);
-    for (std::int64_t r = 0; r < rows; r += deep) {
-      const std::int64_t high = rows - r < deep ? rows - r : deep;
-      V sum = zero();
-      for (std::int64_t i = r; i < r + high; ++i) {
-        const V e = exp_of(sub(some_of(x + i * stride + c, rest), t));
-        put_some(to + i * stride + c, e, rest);
-        sum = add(sum, e);
-      }
-      add_to(sums + c, sum, rest);
-    }
-  });
-}
-
-/// out[to[r]] = f(out[to[r]], x[from[r]], weight[r]). Rows that go to one place follow each other in registers.
-template <V (*f)(V, V, V), float (*one)(float, float, float)>
-void reduce_at(const float* x, const std::int64_t* from, const float* weight, std::int64_t rows, std::int64_t stride, std::int64_t n,
-               const std::int64_t* to, float* out) {
-  if (n == 1 && stride == 1 && !from && !weight) {
-    for (std::int64_t r = 0; r < rows; ++r) out[to[r]] = one(out[to[r]], x[r], 1);
-    return;
-  }
-  const auto row = [=](std::int64_t r) HEED_INLINE { return x + (from ? from[r] : r) * stride; };
-  for (std::int64_t r = 0, last; r < rows; r = last) {
-    for (last = r + 1; last < rows && to[last] == to[r];) ++last;
-    float* at = out + to[r] * stride;
-    std::int64_t c = 0;
-    for (; c + 4 * width <= n; c += 4 * width) {
-      V sum[4];
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p) sum[p] = load(at + c + p * width);
-      for (std::int64_t i = r; i < last; ++i) {
-        const float* of = row(i) + c;
-        const V w = set1(weight ? weight[i] : 1);
-#pragma GCC unroll 4
-        for (int p = 0; p < 4; ++p) sum[p] = f(sum[p], load(of + p * width), w);
-      }
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p) store(at + c + p * width, sum[p]);
-    }
-    for (; c < n; c += width) {
-      const int rest = n - c < width ? int(n - c) : width;
-      V sum = some_of(at + c, rest);
-      for (std::int64_t i = r; i < last; ++i) sum = f(sum, some_of(row(i) + c, rest), set1(weight ? weight[i] : 1));
-      put_some(at + c, sum, rest);
-    }
-  }
-}
-inline V plus_times(V a, V b, V w) { return fma(b, w, a); }
-inline float plus_times(float a, float b, float w) { return __builtin_fmaf(b, w, a); }
-inline V larger_of(V a, V b, V) { return larger(b, a); }
-inline float larger_of(float a, float b, float) { return (a > b) | (a != a) ? a : b; }
-
-template <V (*f)(V, V), float (*one)(float, float)>
-void with_at(const float* x, const float* y, const std::int64_t* place, std::int64_t rows, std::int64_t n, float* out) {
-  if (n == 1) {
-    for (std::int64_t r = 0; r < rows; ++r) out[r] = one(x[r], y[place[r]]);
-    return;
-  }
-  for (std::int64_t r = 0; r < rows; ++r, x += n, out += n) {
-    const float* row = y + place[r] * n;
-    std::int64_t c = 0;
-    for (; c + width <= n; c += width) store(out + c, f(load(x + c), load(row + c)));
-    if (c < n) store_part(out + c, f(load_part(x + c, int(n - c)), load_part(row + c, int(n - c))), int(n - c));
-  }
-}
-inline float sub(float a, float b) { return a - b; }
-inline float mul(float a, float b) { return a * b; }
-
-bool below(const std::int64_t* x, std::int64_t n, std::int64_t limit) {
-  typedef std::uint64_t U __attribute__((vector_size(width * 4)));
-  constexpr int lanes = width / 2;
-  const std::uint64_t most = std::uint64_t(limit) - 1;
-  U all = {};  // the highest bit is set once a number or its distance to the limit is negative
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    U v;
-    __builtin_memcpy(&v, x + i, sizeof v);
-    all |= v | (most - v);
-  }
-  std::uint64_t bad = 0;
-  for (int l = 0; l < lanes; ++l) bad |= all[l];
-  for (; i < n; ++i) bad |= std::uint64_t(x[i]) | (most - std::uint64_t(x[i]));
-  return !(bad >> 63);
-}
-
-constexpr ElementTable make_table() {
-  return {map<exp_of>,
-          map<tanh_of>,
-          map<sigmoid_of>,
-          map<silu_of>,
-          map<gelu_of>,
-          map<gelu_tanh_of>,
-          map<erf_of>,
-          map<log_of>,
-          map<log1p_of>,
-          map<softplus_of>,
-          wave<0>,
-          wave<1>,
-          map<sqrt_of>,
-          map<rsqrt_of>,
-          map<abs_of>,
-          map<sign_of>,
-          curve<leaky_of>,
-          curve<elu_of>,
-          clamp,
-          power,
-          zip<add>,
-          zip<sub>,
-          zip<mul>,
-          zip<div>,
-          zip<larger>,
-          zip<smaller>,
-          compare<less_than>,
-          compare<equal_to>,
-          choose,
-          sum,
-          squares,
-          largest,
-          smallest,
-          find,
-          exp_sum,
-          normalise,
-          add_rows,
-          run_rows,
-          extreme_rows<larger>,
-          extreme_rows<smaller>,
-          find_rows,
-          exp_rows,
-          reduce_at<plus_times, plus_times>,
-          reduce_at<larger_of, larger_of>,
-          with_at<sub, sub>,
-          with_at<mul, mul>,
-          below};
 }

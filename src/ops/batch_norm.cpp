@@ -43,7 +43,7 @@ Moments moments(const Ops& ops, const Tensor& dense, const Sets& s) {
   const auto& loops = kernel::maps_of(ops.context().isa);
   const std::int64_t run = s.groups == 0 ? s.size : s.channels / s.groups * s.size, runs = s.groups == 0 ? s.batch : 1;
   const std::int64_t apart = s.channels * s.size, length = run * runs;
-  pieces(ops.context().threads, s.count(), 16384 / std::max<std::int64_t>(1, length), [&](std::int64_t begin, std::int64_t end) {
+  sweep(ops.context().threads, s.count(), 16384 / std::max<std::int64_t>(1, length), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const float* first = dense.raw<float>() + i * run;
       double total = 0, squares = 0;
@@ -68,7 +68,7 @@ Tensor apply(const Ops& ops, const Tensor& dense, const Sets& s, const float* me
              const Tensor& bias, float epsilon) {
   const Tensor gain = vector_of(weight, s.channels, "weight"), offset = vector_of(bias, s.channels, "bias"), out(DType::f32, dense.shape());
   const auto& loops = kernel::maps_of(ops.context().isa);
-  pieces(ops.context().threads, s.batch * s.channels, 16384 / std::max<std::int64_t>(1, s.size), [&](std::int64_t begin, std::int64_t end) {
+  sweep(ops.context().threads, s.batch * s.channels, 16384 / std::max<std::int64_t>(1, s.size), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t set = s.of(i), c = i % s.channels;
       double factor = 1 / std::sqrt(double(variance[set]) + double(epsilon));

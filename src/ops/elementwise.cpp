@@ -13,13 +13,13 @@ using namespace heed::ops;
 
 namespace {
 
-/// loop(from, count, to) over pieces of x. They are large: one thread reads and writes what lies side by side.
+/// loop(from, count, to) over blocks of x.
 template <class F>
 Tensor map(const Context& context, const Tensor& x, F&& loop) {
   need(x, DType::f32, "x");
   const Tensor from = x.with_origin(nullptr).dense();
   Tensor out(DType::f32, x.shape());
-  pieces(context.threads, x.count(), 16384, [&, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
+  sweep(context.threads, x.count(), 16384, [&, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
     loop(source + begin, end - begin, to + begin);
   });
   return out;
@@ -30,7 +30,7 @@ template <class F>
 void rows(int threads, const Shape& shape, const Tensor& a, const Tensor& b, F&& body) {
   const std::int64_t wide = shape.rank() ? shape[-1] : 1, count = shape.count();
   if (count == 0) return;
-  pieces(threads, count / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
+  sweep(threads, count / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
     std::array<std::int64_t, max_rank> index{};
     std::int64_t first = 0, second = 0, rest = begin;
     for (int i = shape.rank() - 2; i >= 0; --i) {
@@ -82,7 +82,7 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, 
   Tensor out(dtype, shape);
   if (shape.count() == 0) return out;
   if (same && a.raw_view().contiguous() && b.raw_view().contiguous()) {
-    pieces(context.threads, shape.count(), 16384, [&](std::int64_t begin, std::int64_t end) {
+    sweep(context.threads, shape.count(), 16384, [&](std::int64_t begin, std::int64_t end) {
       loop(a.raw<float>() + begin, 1, b.raw<float>() + begin, 1, end - begin, out.raw<T>() + begin);
     });
     return out;
@@ -96,7 +96,7 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, 
     loop(left.raw<float>() + first + begin * s, s, right.raw<float>() + second + begin * t, t, count, out.raw<T>() + row * wide + begin);
   };
   if (left.rank() == 1)
-    pieces(context.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
+    sweep(context.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
   else
     rows(context.threads, left.shape(), left, right,
          [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
@@ -168,7 +168,7 @@ Tensor Ops::where(const Tensor& mask, const Tensor& a, const Tensor& b) const {
            out.raw<float>() + row * wide + begin);
   };
   if (left.rank() == 1)
-    pieces(context_.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
+    sweep(context_.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
   else
     rows(context_.threads, left.shape(), left, right,
          [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
@@ -305,14 +305,7 @@ Tensor Ops::pow(const Tensor& x, float exponent) const {
   const auto power = [&] {
     if (exponent == 1) return x.with_origin(nullptr).dense();
     if (exponent == 2) return zip<float>(context_, x, x, loops.mul);
-    if (exponent == 3)
-      return map(context_, x, [&](const float* from, std::int64_t n, float* to) {  // while a block is near
-        for (std::int64_t i = 0; i < n; i += 1024) {
-          const std::int64_t some = std::min<std::int64_t>(1024, n - i);
-          loops.mul(from + i, 1, from + i, 1, some, to + i);
-          loops.mul(from + i, 1, to + i, 1, some, to + i);
-        }
-      });
+    if (exponent == 3) return map(context_, x, loops.cube);
     if (exponent == 0.5f) return map(context_, x, loops.sqrt);
     if (exponent == -0.5f) return map(context_, x, loops.rsqrt);
     return curved(context_, x, loops.power, exponent);

@@ -11,7 +11,7 @@ namespace heed::ops {
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
-constexpr std::int64_t block = 256;  // columns of a task
+constexpr std::int64_t block = 256;  // columns of a task, or sums at once
 
 /// What a reduction leaves: x as [outer, extent, inner] turns into [outer, inner]; sums are multiplied by `factor`.
 class Step {
@@ -51,7 +51,16 @@ class Step {
   void part(const float* x, std::int64_t each, std::int64_t parts, F&& give) const {
     const double factor = fold_ == Fold::sum && parts == 1 ? factor_ : 1;
     if (inner_ == 1) {
-      pieces(threads_, outer_ * parts, 16384 / each, [&](std::int64_t begin, std::int64_t end) {
+      sweep(threads_, outer_ * parts, 16384 / each, [&](std::int64_t begin, std::int64_t end) {
+        if (fold_ == Fold::sum && parts == 1) {
+          for (std::int64_t i = begin; i < end; i += block) {
+            const std::int64_t rows = std::min(block, end - i);
+            double sums[block];
+            loops_.sums(x + i * extent_, rows, extent_, sums);
+            for (std::int64_t r = 0; r < rows; ++r) give(i + r, sums[r] * factor);
+          }
+          return;
+        }
         for (std::int64_t i = begin; i < end; ++i) {
           const std::int64_t first = i % parts * each, n = std::min(each, extent_ - first);
           const float* row = x + i / parts * extent_ + first;
@@ -62,7 +71,7 @@ class Step {
       return;
     }
     const std::int64_t blocks = (inner_ + block - 1) / block;
-    pieces(threads_, outer_ * parts * blocks, 16384 / (each * std::min(inner_, block)), [&](std::int64_t begin, std::int64_t end) {
+    sweep(threads_, outer_ * parts * blocks, 16384 / (each * std::min(inner_, block)), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t job = begin; job < end; ++job) {
         const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, inner_ - c);
         const std::int64_t first = o % parts * each, rows = std::min(each, extent_ - first);

@@ -2,6 +2,7 @@
 // What the ops share: checks, broadcasting of shapes, and a dense tensor seen as [outer, extent, inner] around an axis.
 #pragma once
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -57,7 +58,28 @@ void pieces(int threads, std::int64_t count, std::int64_t unit, F&& body) {
   const std::int64_t workers = base::thread_count(threads);
   const std::int64_t share = (count + workers - 1) / workers;
   unit = std::max<std::int64_t>({unit, 1, share < 4096 ? share : (share + 63) / 64 * 64});
-  base::parallel(threads, (count + unit - 1) / unit, [&](std::int64_t i, int) { body(i * unit, std::min(count, (i + 1) * unit)); });
+  if (count <= unit) {
+    if (count > 0) body(std::int64_t{0}, count);
+    return;
+  }
+  const auto piece = [&](std::int64_t i, int) { body(i * unit, std::min(count, (i + 1) * unit)); };
+  base::parallel(threads, (count + unit - 1) / unit, std::ref(piece));
+}
+
+/// The same in blocks of `unit`, the last block first in every other call: a call begins with what the one before left in the
+/// cache, which an order that repeats would have driven out by the time it comes there again.
+template <class F>
+void sweep(int threads, std::int64_t count, std::int64_t unit, F&& body) {
+  static thread_local bool back = false;
+  back = !back;
+  const std::int64_t block = std::max<std::int64_t>(1, unit);
+  pieces(threads, count, unit, [&, down = back](std::int64_t begin, std::int64_t end) {
+    const std::int64_t blocks = (end - begin + block - 1) / block;
+    for (std::int64_t i = 0; i < blocks; ++i) {
+      const std::int64_t first = begin + (down ? blocks - 1 - i : i) * block;
+      body(first, std::min(end, first + block));
+    }
+  });
 }
 
 }  // namespace heed::ops

@@ -27,7 +27,7 @@ Tensor normalise(const Context& context, const Tensor& x, const Tensor& weight, 
   if (x.count() == 0) return out;
   const auto& loops = kernel::elements_of(context.isa);
   const float *factors = gain.defined() ? gain.raw<float>() : nullptr, *terms = offset.defined() ? offset.raw<float>() : nullptr;
-  pieces(context.threads, x.count() / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
+  sweep(context.threads, x.count() / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const float* v = from.raw<float>() + row * wide;
       const double mean = centred ? loops.sum(v, wide) / double(wide) : 0;
@@ -84,7 +84,7 @@ Tensor Ops::rope(const Tensor& x, const Tensor& cos, const Tensor& sin, bool int
   const Tensor from = x.dense(), c = cos.dense(), s = sin.dense();
   Tensor out(DType::f32, x.shape());
   if (x.count() == 0) return out;
-  pieces(context_.threads, x.count() / d, 16384 / d, [&](std::int64_t begin, std::int64_t end) {
+  sweep(context_.threads, x.count() / d, 16384 / d, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const float* v = from.raw<float>() + row * d;
       float* to = out.raw<float>() + row * d;

@@ -17,10 +17,10 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::int64_t block = 256;  // columns of a task
 
-/// row(lane of x, lane of out, length) where lanes lie side by side, else columns(first of x, first of out, length, stride, columns) of
+/// rows(first lane of x, of out, lanes, length) where lanes lie side by side, else columns(first of x, first of out, length, stride, columns) of
 /// some lanes at once.
-template <class Row, class Columns>
-Tensor along(int threads, const Tensor& x, int axis, Row&& row, Columns&& columns) {
+template <class Rows, class Columns>
+Tensor along(int threads, const Tensor& x, int axis, Rows&& rows, Columns&& columns) {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
   const Tensor from = x.with_origin(nullptr).dense();
@@ -30,13 +30,13 @@ Tensor along(int threads, const Tensor& x, int axis, Row&& row, Columns&& column
   const float* source = from.raw<float>();
   float* to = out.raw<float>();
   if (cut.inner == 1) {
-    pieces(threads, cut.outer, 16384 / cut.extent, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin * cut.extent; i < end * cut.extent; i += cut.extent) row(source + i, to + i, cut.extent);
+    sweep(threads, cut.outer, 16384 / cut.extent, [&](std::int64_t begin, std::int64_t end) {
+      rows(source + begin * cut.extent, to + begin * cut.extent, end - begin, cut.extent);
     });
     return out;
   }
   const std::int64_t wide = std::clamp<std::int64_t>(32768 / cut.extent / 64 * 64, 64, block), blocks = (cut.inner + wide - 1) / wide;
-  pieces(threads, cut.outer * blocks, 16384 / (cut.extent * std::min(wide, cut.inner)), [&](std::int64_t begin, std::int64_t end) {
+  sweep(threads, cut.outer * blocks, 16384 / (cut.extent * std::min(wide, cut.inner)), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t job = begin; job < end; ++job) {
       const std::int64_t c = job % blocks * wide, at = job / blocks * cut.extent * cut.inner + c;
       columns(source + at, to + at, cut.extent, cut.inner, std::min(wide, cut.inner - c));
@@ -137,7 +137,7 @@ Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
     const Tensor from = x.with_origin(nullptr).transpose(axis, x.rank() - 1).dense();
     const Lanes whole = lanes(from.shape(), x.rank() - 1);
     Tensor found(DType::i64, with_axis(from.shape(), x.rank() - 1, 1));
-    pieces(context_.threads, whole.outer, 16384 / whole.extent, [&](std::int64_t begin, std::int64_t end) {
+    sweep(context_.threads, whole.outer, 16384 / whole.extent, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         const float* row = from.raw<float>() + i * whole.extent;
         found.raw<std::int64_t>()[i] = loops.find(row, whole.extent, loops.largest(row, whole.extent));
@@ -147,7 +147,7 @@ Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
   }
   const Tensor from = x.with_origin(nullptr).dense();
   const std::int64_t blocks = (cut.inner + block - 1) / block;
-  pieces(context_.threads, cut.outer * blocks, 16384 / (cut.extent * std::min(block, cut.inner)),
+  sweep(context_.threads, cut.outer * blocks, 16384 / (cut.extent * std::min(block, cut.inner)),
          [&](std::int64_t begin, std::int64_t end) {
            for (std::int64_t job = begin; job < end; ++job) {
              const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, cut.inner - c);
@@ -165,12 +165,7 @@ Tensor Ops::softmax(const Tensor& x, int axis) const {
   const auto& loops = kernel::elements_of(context_.isa);
   const Tensor out = along(
       context_.threads, x, axis,
-      [&](const float* v, float* to, std::int64_t n) {
-        const float top = loops.largest(v, n);
-        if (top == -infinity) return void(std::fill_n(to, n, 0.0f));
-        const float factor = float(1 / loops.exp_sum(v, n, top, to));
-        loops.mul(to, 1, &factor, 0, n, to);
-      },
+      [&](const float* v, float* to, std::int64_t rows, std::int64_t n) { loops.softmax(v, rows, n, to); },
       [&](const float* v, float* to, std::int64_t n, std::int64_t stride, std::int64_t wide) {
         float top[block];
         double sums[block];
@@ -191,11 +186,7 @@ Tensor Ops::log_softmax(const Tensor& x, int axis) const {
   const auto& loops = kernel::elements_of(context_.isa);
   const Tensor out = along(
       context_.threads, x, axis,
-      [&](const float* v, float* to, std::int64_t n) {
-        const float total = log_sum(loops, v, n, to);
-        if (total == -infinity) return void(std::fill_n(to, n, -infinity));
-        loops.sub(v, 1, &total, 0, n, to);
-      },
+      [&](const float* v, float* to, std::int64_t rows, std::int64_t n) { loops.log_softmax(v, rows, n, to); },
       [&](const float* v, float* to, std::int64_t n, std::int64_t stride, std::int64_t wide) {
         float top[block];
         double sums[block];
@@ -254,9 +245,18 @@ Tensor Ops::logsumexp(const Tensor& x, int axis, bool keepdim) const {
 Tensor Ops::cumsum(const Tensor& x, int axis) const {
   const Tensor out = along(
       context_.threads, x, axis,
-      [](const float* v, float* to, std::int64_t n) {
-        double total = 0;
-        for (std::int64_t i = 0; i < n; ++i) to[i] = float(total += v[i]);
+      [](const float* v, float* to, std::int64_t rows, std::int64_t n) {
+        std::int64_t r = 0;
+        for (; r + 4 <= rows; r += 4) {  // four chains side by side
+          double total[4] = {};
+          for (std::int64_t i = r * n; i < (r + 1) * n; ++i)
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; ++j) to[i + j * n] = float(total[j] += v[i + j * n]);
+        }
+        for (; r < rows; ++r) {
+          double total = 0;
+          for (std::int64_t i = r * n; i < (r + 1) * n; ++i) to[i] = float(total += v[i]);
+        }
       },
       [&loops = kernel::elements_of(context_.isa)](const float* v, float* to, std::int64_t n, std::int64_t stride, std::int64_t wide) {
         double sums[block] = {};

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loops of elementwise.h over rows that indices name, against a vector type V of `width` floats, and the table of all: included by
+// elementwise_avx2.cpp and elementwise_avx512.cpp inside their namespaces.
+
+/// out[to[r]] = f(out[to[r]], x[from[r]], weight[r]). Rows that go to one place follow each other in registers.
+template <V (*f)(V, V, V), float (*one)(float, float, float)>
+void reduce_at(const float* x, const std::int64_t* from, const float* weight, std::int64_t rows, std::int64_t stride, std::int64_t n,
+               const std::int64_t* to, float* out) {
+  if (n == 1 && stride == 1 && !from && !weight) {
+    for (std::int64_t r = 0; r < rows; ++r) out[to[r]] = one(out[to[r]], x[r], 1);
+    return;
+  }
+  const auto row = [=](std::int64_t r) HEED_INLINE { return x + (from ? from[r] : r) * stride; };
+  for (std::int64_t r = 0, last; r < rows; r = last) {
+    for (last = r + 1; last < rows && to[last] == to[r];) ++last;
+    float* at = out + to[r] * stride;
+    std::int64_t c = 0;
+    for (; c + 4 * width <= n; c += 4 * width) {
+      V sum[4];
+#pragma GCC unroll 4
+      for (int p = 0; p < 4; ++p) sum[p] = load(at + c + p * width);
+      for (std::int64_t i = r; i < last; ++i) {
+        const float* of = row(i) + c;
+        const V w = set1(weight ? weight[i] : 1);
+#pragma GCC unroll 4
+        for (int p = 0; p < 4; ++p) sum[p] = f(sum[p], load(of + p * width), w);
+      }
+#pragma GCC unroll 4
+      for (int p = 0; p < 4; ++p) store(at + c + p * width, sum[p]);
+    }
+    for (; c < n; c += width) {
+      const int rest = n - c < width ? int(n - c) : width;
+      V sum = some_of(at + c, rest);
+      for (std::int64_t i = r; i < last; ++i) sum = f(sum, some_of(row(i) + c, rest), set1(weight ? weight[i] : 1));
+      put_some(at + c, sum, rest);
+    }
+  }
+}
+inline V plus_times(V a, V b, V w) { return fma(b, w, a); }
+inline float plus_times(float a, float b, float w) { return __builtin_fmaf(b, w, a); }
+inline V larger_of(V a, V b, V) { return larger(b, a); }
+inline float larger_of(float a, float b, float) { return (a > b) | (a != a) ? a : b; }
+
+template <V (*f)(V, V), float (*one)(float, float)>
+void with_at(const float* x, const float* y, const std::int64_t* place, std::int64_t rows, std::int64_t n, float* out) {
+  if (n == 1) {
+    for (std::int64_t r = 0; r < rows; ++r) out[r] = one(x[r], y[place[r]]);
+    return;
+  }
+  for (std::int64_t r = 0; r < rows; ++r, x += n, out += n) {
+    const float* row = y + place[r] * n;
+    std::int64_t c = 0;
+    for (; c + width <= n; c += width) store(out + c, f(load(x + c), load(row + c)));
+    if (c < n) store_part(out + c, f(load_part(x + c, int(n - c)), load_part(row + c, int(n - c))), int(n - c));
+  }
+}
+inline float sub(float a, float b) { return a - b; }
+inline float mul(float a, float b) { return a * b; }
+
+bool below(const std::int64_t* x, std::int64_t n, std::int64_t limit) {
+  typedef std::uint64_t U __attribute__((vector_size(width * 4)));
+  constexpr int lanes = width / 2;
+  const std::uint64_t most = std::uint64_t(limit) - 1;
+  U all = {};  // the highest bit is set once a number or its distance to the limit is negative
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    U v;
+    __builtin_memcpy(&v, x + i, sizeof v);
+    all |= v | (most - v);
+  }
+  std::uint64_t bad = 0;
+  for (int l = 0; l < lanes; ++l) bad |= all[l];
+  for (; i < n; ++i) bad |= std::uint64_t(x[i]) | (most - std::uint64_t(x[i]));
+  return !(bad >> 63);
+}
+
+constexpr ElementTable make_table() {
+  return {map_by_four<Exp>,
+          map<tanh_of>,
+          map<sigmoid_of>,
+          map<silu_of>,
+          map_by_four<Gelu>,
+          map<gelu_tanh_of>,
+          map<erf_of>,
+          map<log_of>,
+          map<log1p_of>,
+          map<softplus_of>,
+          wave<0>,
+          wave<1>,
+          map<sqrt_of>,
+          map<rsqrt_of>,
+          map<cube_of>,
+          map<abs_of>,
+          map<sign_of>,
+          curve<leaky_of>,
+          curve<elu_of>,
+          clamp,
+          power,
+          zip<add>,
+          zip<sub>,
+          zip<mul>,
+          zip<div>,
+          zip<larger>,
+          zip<smaller>,
+          compare<less_than>,
+          compare<equal_to>,
+          choose,
+          sum,
+          sums,
+          squares,
+          largest,
+          smallest,
+          find,
+          exp_sum,
+          softmax,
+          log_softmax,
+          normalise,
+          add_rows,
+          run_rows,
+          extreme_rows<larger>,
+          extreme_rows<smaller>,
+          find_rows,
+          exp_rows,
+          reduce_at<plus_times, plus_times>,
+          reduce_at<larger_of, larger_of>,
+          with_at<sub, sub>,
+          with_at<mul, mul>,
+          below};
+}
