@@ -28,10 +28,10 @@ inline auto part_of(const T& x) {
 }
 
 /// A word of vectors on Fours; an argument that is none goes to all four.
-#define HEED_BY_FOUR(word)                                                                                         \
-  template <class... X>                                                                                            \
-    requires(is_four<X> || ...)                                                                                    \
-  HEED_INLINE inline auto word(const X&... x) {                                                                    \
+#define HEED_BY_FOUR(word)                                                                                           \
+  template <class... X>                                                                                              \
+    requires(is_four<X> || ...)                                                                                      \
+  HEED_INLINE inline auto word(const X&... x) {                                                                      \
     return together(word(part_of<0>(x)...), word(part_of<1>(x)...), word(part_of<2>(x)...), word(part_of<3>(x)...)); \
   }
 HEED_BY_FOUR(add)

@@ -82,10 +82,10 @@ inline V erf_of(V x) {
   const V small = fma(x, erf_series(s), x);
   return if_less(a, set1(1), small, copy_sign(sub(set1(1), erfc_of(a, s, fms(a, a, s))), x));
 }
-/// Of a = |x|, for the quarter of an octave in which 1 + a lies (from 1.0, by the last four bits of exponent and quarter): its centre, and a
-/// polynomial around it for 2^(47/64 a^2) times the share of the normal distribution beyond a.
-alignas(64) constexpr float gelu_centre[16] = {1.25f, 1.75f, 2.25f, 2.75f, 3.5f, 4.5f, 5.5f, 6.5f, 8.0f, 10.0f, 12.0f, 14.0f, 0.125f, 0.375f,
-                                               0.625f, 0.875f};
+/// Of a = |x|, for the quarter of an octave in which 1 + a lies (from 1.0, by the last four bits of exponent and quarter): its centre, and
+/// a polynomial around it for 2^(47/64 a^2) times the share of the normal distribution beyond a.
+alignas(64) constexpr float gelu_centre[16] = {1.25f, 1.75f, 2.25f, 2.75f, 3.5f,   4.5f,   5.5f,   6.5f,
+                                               8.0f,  10.0f, 12.0f, 14.0f, 0.125f, 0.375f, 0.625f, 0.875f};
 alignas(64) constexpr float gelu_terms[6][16] = {
     {0.234039277f, 0.19042559f, 0.160839036f, 0.139963672f, 0.11878404f, 0.101818547f, 0.0924377292f, 0.0878931284f, 0.087552242f,
      0.0974623561f, 0.121194497f, 0.166433066f, 0.453857243f, 0.38008678f, 0.324498773f, 0.281711489f},

@@ -17,8 +17,8 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::int64_t block = 256;  // columns of a task
 
-/// rows(first lane of x, of out, lanes, length) where lanes lie side by side, else columns(first of x, first of out, length, stride, columns) of
-/// some lanes at once.
+/// rows(first lane of x, of out, lanes, length) where lanes lie side by side, else columns(first of x, first of out, length, stride,
+/// columns) of some lanes at once.
 template <class Rows, class Columns>
 Tensor along(int threads, const Tensor& x, int axis, Rows&& rows, Columns&& columns) {
   need(x, DType::f32, "x");
@@ -147,25 +147,23 @@ Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
   }
   const Tensor from = x.with_origin(nullptr).dense();
   const std::int64_t blocks = (cut.inner + block - 1) / block;
-  sweep(context_.threads, cut.outer * blocks, 16384 / (cut.extent * std::min(block, cut.inner)),
-         [&](std::int64_t begin, std::int64_t end) {
-           for (std::int64_t job = begin; job < end; ++job) {
-             const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, cut.inner - c);
-             const float* first = from.raw<float>() + o * cut.extent * cut.inner + c;
-             float best[block];
-             std::fill_n(best, wide, -infinity);
-             loops.largest_rows(first, cut.extent, cut.inner, wide, best);
-             loops.find_rows(first, cut.extent, cut.inner, wide, best, to + o * cut.inner + c);
-           }
-         });
+  sweep(context_.threads, cut.outer * blocks, 16384 / (cut.extent * std::min(block, cut.inner)), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t job = begin; job < end; ++job) {
+      const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, cut.inner - c);
+      const float* first = from.raw<float>() + o * cut.extent * cut.inner + c;
+      float best[block];
+      std::fill_n(best, wide, -infinity);
+      loops.largest_rows(first, cut.extent, cut.inner, wide, best);
+      loops.find_rows(first, cut.extent, cut.inner, wide, best, to + o * cut.inner + c);
+    }
+  });
   return out;
 }
 
 Tensor Ops::softmax(const Tensor& x, int axis) const {
   const auto& loops = kernel::elements_of(context_.isa);
   const Tensor out = along(
-      context_.threads, x, axis,
-      [&](const float* v, float* to, std::int64_t rows, std::int64_t n) { loops.softmax(v, rows, n, to); },
+      context_.threads, x, axis, [&](const float* v, float* to, std::int64_t rows, std::int64_t n) { loops.softmax(v, rows, n, to); },
       [&](const float* v, float* to, std::int64_t n, std::int64_t stride, std::int64_t wide) {
         float top[block];
         double sums[block];
@@ -185,8 +183,7 @@ Tensor Ops::softmax(const Tensor& x, int axis) const {
 Tensor Ops::log_softmax(const Tensor& x, int axis) const {
   const auto& loops = kernel::elements_of(context_.isa);
   const Tensor out = along(
-      context_.threads, x, axis,
-      [&](const float* v, float* to, std::int64_t rows, std::int64_t n) { loops.log_softmax(v, rows, n, to); },
+      context_.threads, x, axis, [&](const float* v, float* to, std::int64_t rows, std::int64_t n) { loops.log_softmax(v, rows, n, to); },
       [&](const float* v, float* to, std::int64_t n, std::int64_t stride, std::int64_t wide) {
         float top[block];
         double sums[block];
