@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -29,8 +30,9 @@ nlohmann::json parse_json(const std::string& text);
 /// The bytes of a file or pipe, at most 1 GiB; Error naming `option` where it cannot be read.
 std::string read_text(const std::string& option, const std::string& path);
 
-/// What --threads and numbers of tokens may be.
+/// What --threads, --seed and numbers of tokens may be.
 inline CLI::Range thread_range() { return {0, 1024}; }
+inline CLI::Range seed_range() { return {std::int64_t{0}, std::numeric_limits<std::int64_t>::max()}; }
 inline CLI::Range count_range(std::int64_t least) { return {least, std::int64_t{1} << 40}; }
 
 }  // namespace heed::app

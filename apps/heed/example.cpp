@@ -63,7 +63,7 @@ void ExampleOptions::add_to(CLI::App& command) {
   command.add_option("--shape", shape, "B,N,H,D or NAME=SIZE,... (below); the mechanism's own sizes unless given");
   command.add_option("--dtype", dtype, "of floats: f32, bf16 or f16")->capture_default_str();
   command.add_option("--with", with, "optional inputs to draw too, comma-separated")->allow_extra_args(false)->delimiter(',');
-  command.add_option("--seed", seed, "of the random tensors")->capture_default_str();
+  command.add_option("--seed", seed, "of the random tensors")->check(seed_range())->capture_default_str();
   command.add_option("--threads", threads, "0: as many as OpenMP would use")->check(thread_range());
   command.add_option("--precision", precision, "strict, split, fast or int8; strict for f32, fast for 16 bits unless given");
   command.add_option("-p", pairs, "name=value, a parameter (heed info SLUG)")->allow_extra_args(false);

@@ -130,7 +130,7 @@ void add_generate(CLI::App& app, Action& action) {
   write->add_option("--temperature", o->sampling.temperature, "0: the likeliest token each time");
   write->add_option("--top-k", o->sampling.top_k, "0: all");
   write->add_option("--top-p", o->sampling.top_p);
-  write->add_option("--seed", o->sampling.seed);
+  write->add_option("--seed", o->sampling.seed)->check(seed_range());
   write->add_flag("--special", o->special, "special tokens spelled in the prompt are meant");
   write->add_flag("--timing", o->timing, "speed and memory, to the error stream");
   write->callback([=, &action] { action = [=] { return generate(*o); }; });

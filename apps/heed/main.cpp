@@ -23,6 +23,11 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
+  } catch (const CLI::RequiredError&) {
+    if (!app.get_subcommands().empty()) throw;  // one of a command's own options
+    std::string names;
+    for (const auto* command : app.get_subcommands({})) names += (names.empty() ? "" : ", ") + command->get_name();
+    heed::fail("command", "one of " + names + " (heed --help says what they do)", argc > 1 ? "'" + std::string(argv[1]) + "'" : "none");
   }
   const char* log = std::getenv("HEED_LOG");
   if (log != nullptr && std::strcmp(log, "plan") == 0)

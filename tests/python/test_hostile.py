@@ -40,7 +40,7 @@ def test_files(what, tmp_path):
       (("dilated-window", "dilation", 62), ("sentinel", "num_layers", 31), ("hyper-connections", "depth", 20), ("ring-attention", "ranks", 10))],
     *[["run", "exact", "--shape", shape] for shape in
       ("1,-2,3,4", "0,0,0,0", "1,2,3", "99999999999999999999,1,1,1", "4611686018427387904,4611686018427387904,4,4", "B=,N=2", "=", "Q=3", "N=1e3", "N=nan")],
-    ["run", "exact", "--threads", "-1"], ["run", "exact", "--threads", "1000000"], ["run", "exact", "--in", ""], ["run", "exact", "--out", ""],
+    ["run", "exact", "--seed", "-1"], ["generate", "--model", MODEL, "--prompt", "x", "--seed", "-1"], ["run", "exact", "--threads", "-1"], ["run", "exact", "--threads", "1000000"], ["run", "exact", "--in", ""], ["run", "exact", "--out", ""],
     ["bench", "exact", "--seconds", "nan"], ["bench", "--family", "nothing"],
     *[["generate", "--model", MODEL, "--prompt", "x", *more] for more in
       (["--tokens", "-1"], ["--tokens", "100000000"], ["--temperature", "nan"], ["--temperature", "-1"], ["--top-p", "2", "--temperature", "1"],
@@ -51,6 +51,10 @@ def test_files(what, tmp_path):
 def test_arguments(arguments, tmp_path):
     refused(*arguments, cwd=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_command_misspelt():
+    assert "list, info" in refused("lisst") and "'lisst'" in refused("lisst")
 
 
 def test_outputs(tmp_path):
