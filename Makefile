@@ -1,9 +1,9 @@
 # make demo: a public model, a real file, ten ways of attending beside exact attention. make test: builds everything and tests it.
 # Each installs what is missing.
-PACKAGES := g++ cmake ninja-build ccache python3-venv python3-dev libfmt-dev libcli11-dev nlohmann-json3-dev libgtest-dev libopenmpi-dev openmpi-bin
+PACKAGES := $(if $(filter x86_64,$(shell uname -m)),,libsimde-dev) g++ cmake ninja-build ccache python3-venv python3-dev libfmt-dev libcli11-dev nlohmann-json3-dev libgtest-dev libopenmpi-dev openmpi-bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test build install sanitize fuzz lint format clean
+.PHONY: demo test build install sanitize fuzz arm lint format clean
 install: build/.packages
 build/.packages: Makefile
 	@mkdir -p build
@@ -58,6 +58,14 @@ fuzz: install
 	  echo "$$target, $(SECONDS) s"; \
 	  ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=1024 ./$${target}_fuzz -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=12288 -verbosity=0 -print_funcs=0 -print_final_stats=1 corpus/$$target || exit 1; \
 	done
+
+# The program for 64-bit Arm, and every case file on it, by emulation.
+arm: install
+	@dpkg -s g++-aarch64-linux-gnu libsimde-dev qemu-user >/dev/null 2>&1 || \
+	  $(SUDO) apt-get install -y -q --no-install-recommends g++-aarch64-linux-gnu libsimde-dev qemu-user
+	cmake -G Ninja -B build/arm --toolchain cmake/aarch64.cmake -DCMAKE_BUILD_TYPE=Release -DHEED_TESTS=OFF >/dev/null
+	cmake --build build/arm
+	qemu-aarch64 -L /usr/aarch64-linux-gnu build/arm/heed verify tests/cases/*.safetensors
 
 # Format, direction of includes, and clang-tidy on what the last commit changed (kernels aside: clang does not know their pragmas).
 lint: install

@@ -103,7 +103,13 @@ void read_avx2(const void* from, std::size_t bytes) {
 #else
 
 constinit const Loop fma_avx2{}, fma_avx512{}, vdp_avx512{}, tdp_amx{}, int8_avx2{}, int8_vnni{};
-void read_avx2(const void*, std::size_t) {}
+void read_avx2(const void* from, std::size_t bytes) {
+  typedef std::uint64_t Words __attribute__((vector_size(32)));
+  Words sums[4]{};
+  for (const auto *p = static_cast<const Words*>(from), *end = p + bytes / sizeof(Words); p < end; p += 4)
+    for (int i = 0; i < 4; ++i) sums[i] += p[i];
+  for (const Words& sum : sums) asm volatile("" : : "m"(sum));
+}
 
 #endif
 

@@ -5,7 +5,7 @@
 
 namespace heed::isa {
 
-/// Runs `rounds` (above 0) rounds; the caller has checked that the CPU has the instruction.
+/// Runs `rounds` (above 0) rounds; the caller has checked that the CPU has the instruction. Null where it is not x86-64.
 struct Loop {
   void (*run)(long rounds) = nullptr;
   double operations = 0;  ///< in one round

@@ -66,8 +66,8 @@ void measure_into(Doctor& doctor) {
     doctor.all.*peak = rates.second;
   };
   const int n = doctor.threads;
-  keep(&Doctor::Peaks::f32_fma, measure(cpu().avx512 ? fma_avx512 : fma_avx2, n));
-  keep(&Doctor::Peaks::int8, measure(cpu().avx512_vnni ? int8_vnni : int8_avx2, n));
+  if (const Loop& loop = cpu().avx512 ? fma_avx512 : fma_avx2; loop.run) keep(&Doctor::Peaks::f32_fma, measure(loop, n));
+  if (const Loop& loop = cpu().avx512_vnni ? int8_vnni : int8_avx2; loop.run) keep(&Doctor::Peaks::int8, measure(loop, n));
   if (runs_here(Isa::avx512_bf16)) keep(&Doctor::Peaks::bf16_vdp, measure(vdp_avx512, n));
   if (runs_here(Isa::amx)) keep(&Doctor::Peaks::bf16_amx, measure(tdp_amx, n));
   if (const auto read = measure_read(n)) keep(&Doctor::Peaks::read, *read);

@@ -3,7 +3,9 @@
 #include "kernel/region.h"
 
 #pragma GCC push_options
+#if defined(__x86_64__)
 #pragma GCC target("avx2,fma,f16c")
+#endif
 namespace heed::kernel {
 namespace {
 namespace avx2 {

@@ -7,7 +7,9 @@
 #include "kernel/product_loops.h"
 
 #pragma GCC push_options
+#if defined(__x86_64__)
 #pragma GCC target("avx2,fma,f16c")
+#endif
 namespace heed::product::avx2 {
 
 #include "kernel/vector_avx2.inl"

@@ -3,7 +3,9 @@
 #include "kernel/rows.h"
 
 #pragma GCC push_options
+#if defined(__x86_64__)
 #pragma GCC target("avx2,fma,f16c")
+#endif
 namespace heed::kernel::avx2_loops {
 
 constexpr int width = 8;

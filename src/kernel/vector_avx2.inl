@@ -40,7 +40,12 @@ inline V copy_sign(V magnitude, V sign) {
   const V bit = _mm256_set1_ps(-0.0f);
   return _mm256_or_ps(_mm256_andnot_ps(bit, magnitude), _mm256_and_ps(bit, sign));
 }
+#if defined(__x86_64__)
 /// Keeps a value in a register, as it is; g++ 12 would fold its load into each use.
 inline void pin(V& x) { asm("" : "+x"(x)); }
 /// c += a b where c stays in its own register.
 inline void accumulate(V& c, V a, V b) { asm("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b)); }
+#else
+inline void pin(V&) {}
+inline void accumulate(V& c, V a, V b) { c = fma(a, b, c); }
+#endif
