@@ -36,4 +36,5 @@ def case(name, L, window, factor, bias, **more):
 run("focal-modulation", reference, [
     case("three-levels", 3, 3, 2, False, normalize_modulator=True), case("post-norm", 1, 5, 4, True, use_postln_in_modulation=True),
     case("five-levels", 5, 1, 2, True, use_postln_in_modulation=True, normalize_modulator=True), case("same-kernels", 4, 3, 0, False),
+    case("no-levels", 0, 3, 2, True, normalize_modulator=True),
 ], "focal modulation")

@@ -75,14 +75,15 @@ struct MllmsKnow : Mechanism {
       for (const double ratio : ratios) {
         Window window;
         window.ratio = ratio;
-        window.wide = std::clamp<std::int64_t>(std::int64_t(double(box) * ratio / block_x), 1, w);
-        window.high = std::clamp<std::int64_t>(std::int64_t(double(box) * ratio / block_y), 1, h);
+        window.wide = std::min(std::int64_t(double(box) * ratio / block_x), w);
+        window.high = std::min(std::int64_t(double(box) * ratio / block_y), h);
         if (!best(maps.data<float>() + e * hmax * wmax, wmax, h, w, window)) {
           if (ratio != 1) continue;
           whole = true;  // as released: the image as it is, whatever the other ratios say
           break;
         }
-        if (!found || window.stands_out > chosen.stands_out) chosen = window, found = true;
+        // As released: a window of no cells, whose mean is no number, is kept against all others.
+        if (!found || (!std::isnan(chosen.stands_out) && !(window.stands_out <= chosen.stands_out))) chosen = window, found = true;
       }
       auto* to = out.data<std::int64_t>() + 4 * e;
       if (whole || !found) {  // no window is smaller than the map

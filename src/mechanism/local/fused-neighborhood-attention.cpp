@@ -31,11 +31,11 @@ struct FusedNeighborhoodAttention : Mechanism {
     d.size("*offsets", offsets);
     d.output("out", out, "B *spatial H E");
     d.output("lse", lse, "B *spatial H", "natural log of the sum of exponentials");
-    d.output("weights", weights, "B *spatial H window", "keys of the window in row-major order, 0 past the last");
+    d.output("weights", weights, "B *spatial H window", "places of the window in row-major order, 0 where a causal axis has no key yet");
   }
 
   struct Neighbour {
-    std::int64_t key, offset;  ///< offset of the relative bias
+    std::int64_t key, offset, place;  ///< offset of the relative bias, place in the window
   };
   /// The keys of each place of an axis.
   static std::vector<std::vector<Neighbour>> neighbours(std::int64_t length, std::int64_t kernel, std::int64_t dilation, bool causal) {
@@ -48,7 +48,7 @@ struct FusedNeighborhoodAttention : Mechanism {
           causal ? std::max<std::int64_t>(0, pos - kernel + 1) : std::min(std::max<std::int64_t>(pos - kernel / 2, 0), count - kernel);
       const std::int64_t last = causal ? pos : first + kernel - 1;
       lists.emplace_back();
-      for (std::int64_t j = first; j <= last; ++j) lists.back().push_back({j * dilation + residue, j - pos + kernel - 1});
+      for (std::int64_t j = first; j <= last; ++j) lists.back().push_back({j * dilation + residue, j - pos + kernel - 1, j - first});
     }
     return lists;
   }
@@ -84,19 +84,19 @@ struct FusedNeighborhoodAttention : Mechanism {
     std::fill(key, key + B * N * K, std::int64_t(-1));
     std::fill(offset, offset + N * K, std::int64_t(0));
     for (std::int64_t i = 0; i < N; ++i) {
-      std::vector<Neighbour> window{{0, 0}};
+      std::vector<Neighbour> window{{0, 0, 0}};
       std::int64_t rest = i, inside = N;
       for (int a = 0; a < axes; ++a) {
         inside /= q.extent(1 + a);
         std::vector<Neighbour> wider;
         for (const auto& w : window)
           for (const auto& n : along[std::size_t(a)][std::size_t(rest / inside)])
-            wider.push_back({w.key * q.extent(1 + a) + n.key, w.offset * (2 * kernels[std::size_t(a)] - 1) + n.offset});
+            wider.push_back({w.key * q.extent(1 + a) + n.key, w.offset * (2 * kernels[std::size_t(a)] - 1) + n.offset,
+                             w.place * kernels[std::size_t(a)] + n.place});
         window = std::move(wider);
         rest %= inside;
       }
-      for (std::size_t j = 0; j < window.size(); ++j)
-        key[i * K + std::int64_t(j)] = window[j].key, offset[i * K + std::int64_t(j)] = window[j].offset;
+      for (const auto& w : window) key[i * K + w.place] = w.key, offset[i * K + w.place] = w.offset;
     }
     for (std::int64_t b = 1; b < B; ++b) std::copy(key, key + N * K, key + b * N * K);
     Tensor bias;

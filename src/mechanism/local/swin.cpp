@@ -46,6 +46,8 @@ struct Swin : Mechanism {
     fc1.describe(d, "mlp.fc1", hidden + " dim", {}, block);
     fc2.describe(d, "mlp.fc2", "dim " + hidden, {}, block);
     norm.describe(d, "norm", "4*dim", merging);
+    d.ignore("attn.relative_position_index");  // buffers that follow from the parameters
+    d.ignore("attn_mask");
     d.weight("reduction.weight", reduction, "2*dim 4*dim").when(merging.holds, merging.text);
     d.size("N", input_resolution.size() == 2 ? std::to_string(input_resolution[0] * input_resolution[1]) : "64*window_size*window_size");
     d.output("out", out, block.holds ? "B N dim" : "B N/4 2*dim");

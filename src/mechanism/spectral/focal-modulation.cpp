@@ -19,7 +19,7 @@ struct FocalModulation : Mechanism {
     const When biases{bias, "bias=true"};
     d.param("dim", dim, "channels").computed("C");
     d.param("focal_window", focal_window, "kernel of the first level, odd").least(1);
-    d.param("focal_level", focal_level, "L, levels before the global one").least(1).most(1000);
+    d.param("focal_level", focal_level, "L, levels before the global one").least(0).most(1000);
     d.param("focal_factor", focal_factor, "what the kernel grows by, even").least(0);
     d.param("bias", bias, "of f and h");
     d.param("use_postln_in_modulation", use_postln_in_modulation, "layer norm of q m");

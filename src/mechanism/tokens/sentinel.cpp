@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sentinel (Zhang et al., 2025): how much the last token looks at each sentence, per layer and head: its weights over the context,
 // renormalised, their mean over the sentence's tokens. A linear classifier on these features chooses sentences.
+#include <algorithm>
+
 #include "heed/ops.h"
 #include "mechanism/mechanism.h"
 
@@ -36,18 +38,19 @@ struct Sentinel : Mechanism {
     // Row s: 1/length at the sentence's tokens of the context.
     const Tensor spans = sentences.dense(), mean = Tensor::zeros(DType::f32, {S, context_end - context_start + 1});
     for (std::int64_t s = 0; s < S; ++s) {
-      const auto first = spans.data<std::int64_t>()[2 * s], last = spans.data<std::int64_t>()[2 * s + 1];
-      if (first < context_start || last > context_end || first > last)
-        fail("input sentences", "tokens of the context in order", "[" + std::to_string(first) + ", " + std::to_string(last) + "]");
+      // As released: a sentence that reaches out of the context is cut to it.
+      const auto first = std::clamp(spans.data<std::int64_t>()[2 * s], context_start, context_end);
+      const auto last = std::max(first, std::min(spans.data<std::int64_t>()[2 * s + 1], context_end));
       for (auto i = first; i <= last; ++i) mean.data<float>()[s * mean.extent(1) + i - context_start] = 1 / float(last - first + 1);
     }
     std::vector<Tensor> features;
+    const Tensor least = ops.full({}, 1e-8f);  // as released, where the query hardly looks at the context
     for (std::size_t l = 0; l < q.size(); ++l) {
       const auto H = q[l].extent(2);
       const Tensor none = Tensor::zeros(DType::f32, {1, N, k[l].extent(2), 1});
       const Tensor seen = ops.attend(q[l].slice(1, N - 1, 1), k[l], none, {}, want_weights).weights.reshape({H, N});
       const Tensor context = seen.slice(1, context_start, context_end - context_start + 1);
-      features.push_back(ops.matmul(mean, ops.div(context, ops.sum(context, {1}, true)).transpose(0, 1)));
+      features.push_back(ops.matmul(mean, ops.div(context, ops.maximum(ops.sum(context, {1}, true), least)).transpose(0, 1)));
     }
     out = ops.concat(features, 1);
   }
