@@ -7,15 +7,40 @@
 
 namespace heed::kernel {
 
+/// Lanes (bits) of 16 that read one row of a map, `offset` being lane 0's element.
+struct Piece {
+  std::int64_t offset;
+  std::uint32_t lanes;
+};
+
+/// Channels of maps `channel` floats apart: tap t of window j < 64 reads x[c channel + offset[t] + j] where lanes[4 t + j / 16] has bit
+/// j % 16, else 0.
+struct Windows {
+  const float* x;
+  std::int64_t channel, channels, taps;
+  const std::int64_t* offset;
+  const std::uint16_t* lanes;
+};
+
 struct MapTable {
+  /// c[rows, n] = start[row], or c where that is null, + a[rows, channels taps] (rows `row` floats apart) by n <= 64 windows.
+  void (*windows)(const Windows& w, const float* a, std::int64_t row, std::int64_t rows, const float* start, float* c, std::int64_t ldc,
+                  std::int64_t n);
   /// For each row, rows of x `apart` and rows of out `out_apart` floats apart: out[i] = start + sum over t of weight[t] x[offset[t] + i].
   void (*taps)(const float* x, std::int64_t apart, std::int64_t rows, const std::int64_t* offset, const float* weight, std::int64_t count,
                float start, float* out, std::int64_t out_apart, std::int64_t n);
   /// One map with a kernel [high, wide]: out[r][i] = start + sum of weight[h, w] x[(step r + h) pitch + offset[w] + i].
   void (*slide)(const float* x, std::int64_t pitch, std::int64_t step, const std::int64_t* offset, const float* weight, int high, int wide,
                 float start, float* out, std::int64_t out_apart, std::int64_t rows, std::int64_t n);
-  /// out[16 t + i] = x[offset[t] + i], n <= 16.
-  void (*columns)(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n);
+  /// One tap of 16 windows: to[c apart + l] = x[c channel + offset + step l] for the lanes l of each piece, 0 where there is none. No
+  /// other element is touched. step 1 or 2.
+  void (*columns)(const float* x, std::int64_t channel, std::int64_t channels, const Piece* pieces, int count, int step, float* to,
+                  std::int64_t apart);
+  /// Up to four taps side by side of 16 windows: to[c apart + t next + l] = x[c channel + at[l] + t], or 0 without bit t of inside[l].
+  void (*quads)(const float* x, std::int64_t channel, std::int64_t channels, const std::int64_t* at, const std::uint8_t* inside, int count,
+                float* to, std::int64_t next, std::int64_t apart);
+  /// out[2 i] = a[i], out[2 i + 1] = b[i].
+  void (*weave)(const float* a, const float* b, float* out, std::int64_t n);
   /// out[i] = x[step i].
   void (*skip)(const float* x, std::int64_t step, float* out, std::int64_t n);
   /// out[i] = the largest of x[offset[t] + i], count > 0; NaN wins.
@@ -36,6 +61,8 @@ struct MapTable {
   /// Sum of x[i] and of (x[i] - mean)^2.
   double (*sum)(const float* x, std::int64_t n);
   double (*squares)(const float* x, float mean, std::int64_t n);
+  /// Rows of windows shorter than this are better packed than read where they lie: masks cost more than loads.
+  std::int64_t least_in_line;
 };
 
 extern const MapTable avx2_maps, avx512_maps;

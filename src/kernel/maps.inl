@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loops of maps.h over the vector operations of the including file. No includes here: this is inside a namespace.
 
-template <int N>
-using Count = std::integral_constant<int, N>;
-
 /// R rows of N vectors, the last of `rest` lanes. Not inlined: the sums must stay in registers.
 template <int R, int N>
 __attribute__((noinline)) void taps_of(const float* x, std::int64_t apart, const std::int64_t* offset, const float* weight,
@@ -156,24 +153,22 @@ void slide(const float* x, std::int64_t pitch, std::int64_t step, const std::int
   taps(x + r * step * pitch, step * pitch, rows - r, all, weight, std::int64_t(high) * wide, start, out + r * out_apart, out_apart, n);
 }
 
-void columns(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n) {
-  if (n == 16) {
-    for (std::int64_t t = 0; t < count; ++t)
-#pragma GCC unroll 2
-      for (int v = 0; v < 16; v += width) store(out + t * 16 + v, load(x + offset[t] + v));
-    return;
-  }
-  for (int v = 0; v < int(n); v += width) {
-    const int rest = int(n) - v < width ? int(n) - v : width;
-    for (std::int64_t t = 0; t < count; ++t) store_part(out + t * 16 + v, load_part(x + offset[t] + v, rest), rest);
-  }
-}
-
 void skip(const float* x, std::int64_t step, float* out, std::int64_t n) {
   std::int64_t i = 0;
   if (step == 2)
     for (; i + width < n; i += width) store(out + i, evens(load(x + 2 * i), load(x + 2 * i + width)));
   for (; i < n; ++i) out[i] = x[step * i];
+}
+
+void weave(const float* a, const float* b, float* out, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + width <= n; i += width) {
+    V low, high;
+    interleave(load(a + i), load(b + i), low, high);
+    store(out + 2 * i, low);
+    store(out + 2 * i + width, high);
+  }
+  for (; i < n; ++i) out[2 * i] = a[i], out[2 * i + 1] = b[i];
 }
 
 void largest(const float* x, const std::int64_t* offset, std::int64_t count, float* out, std::int64_t n) {
@@ -359,4 +354,6 @@ double squares(const float* x, float mean, std::int64_t n) {
       });
 }
 
-constexpr MapTable make_table() { return {taps, slide, columns, skip, largest, dots, pick, points, add, affine, sum, squares}; }
+constexpr MapTable make_table() {
+  return {windows, taps, slide, columns, quads, weave, skip, largest, dots, pick, points, add, affine, sum, squares, width == 16 ? 1 : 24};
+}

@@ -24,6 +24,11 @@ inline float lanes(V x) {
 }
 /// Every second element of a and b, from the first on.
 inline V evens(V a, V b) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8)); }
+/// Elements of a and b in turn.
+inline void interleave(V a, V b, V& low, V& high) {
+  const V x = _mm256_unpacklo_ps(a, b), y = _mm256_unpackhi_ps(a, b);
+  low = _mm256_permute2f128_ps(x, y, 0x20), high = _mm256_permute2f128_ps(x, y, 0x31);
+}
 /// Of whole numbers.
 inline void store_whole(std::int32_t* p, V x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvtps_epi32(x)); }
 /// Single loads: gathers are slower here.
@@ -39,6 +44,29 @@ inline V gather(const float* x, const std::int32_t* index, V weight) {
   return _mm256_and_ps(eight(x, index), _mm256_cmp_ps(weight, zero(), _CMP_NEQ_UQ));
 }
 
+using Mask = __m256i;
+inline Mask mask_of(std::uint32_t lanes) {
+  const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(int(lanes)), bits), bits);
+}
+/// 0 in the other lanes, whose memory is not touched.
+inline V load_where(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask); }
+inline V either(V a, V b) { return _mm256_or_ps(a, b); }
+inline __m128 load_four(const float* p, unsigned lanes) { return _mm_maskload_ps(p, _mm256_castsi256_si128(mask_of(lanes))); }
+/// 8 rows of four(row) to four vectors.
+template <class F>
+inline __attribute__((always_inline)) void turn(F four, V* to) {
+  const auto rows = [&](int i) HEED_INLINE { return _mm256_insertf128_ps(_mm256_castps128_ps256(four(i)), four(i + 4), 1); };
+  const V a = rows(0), b = rows(1), c = rows(2), d = rows(3);
+  const V ab = _mm256_unpacklo_ps(a, b), AB = _mm256_unpackhi_ps(a, b), cd = _mm256_unpacklo_ps(c, d), CD = _mm256_unpackhi_ps(c, d);
+  to[0] = _mm256_shuffle_ps(ab, cd, 0x44), to[1] = _mm256_shuffle_ps(ab, cd, 0xee);
+  to[2] = _mm256_shuffle_ps(AB, CD, 0x44), to[3] = _mm256_shuffle_ps(AB, CD, 0xee);
+}
+
+#include "kernel/panels.inl"
+template <int N>
+using Count = std::integral_constant<int, N>;
+#include "kernel/windows.inl"
 #include "kernel/maps.inl"
 
 }  // namespace avx2

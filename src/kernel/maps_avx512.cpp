@@ -25,6 +25,11 @@ inline float lanes(V x) {
 inline V evens(V a, V b) {
   return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
 }
+/// Elements of a and b in turn.
+inline void interleave(V a, V b, V& low, V& high) {
+  low = _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+  high = _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
+}
 /// Of whole numbers.
 inline void store_whole(std::int32_t* p, V x) { _mm512_storeu_si512(p, _mm512_cvtps_epi32(x)); }
 /// Single loads: gathers are slower here.
@@ -41,6 +46,29 @@ inline V gather(const float* x, const std::int32_t* index, V weight) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(weight, zero(), _CMP_NEQ_UQ), all);
 }
 
+using Mask = __mmask16;
+inline Mask mask_of(std::uint32_t lanes) { return Mask(lanes); }
+/// 0 in the other lanes, whose memory is not touched.
+inline V load_where(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
+inline V either(V a, V b) { return _mm512_or_ps(a, b); }
+inline __m128 load_four(const float* p, unsigned lanes) { return _mm_maskz_loadu_ps(__mmask8(lanes), p); }
+/// 16 rows of four(row) to four vectors.
+template <class F>
+inline __attribute__((always_inline)) void turn(F four, V* to) {
+  const auto rows = [&](int i) HEED_INLINE {
+    V x = _mm512_insertf32x4(_mm512_castps128_ps512(four(i)), four(i + 4), 1);
+    return _mm512_insertf32x4(_mm512_insertf32x4(x, four(i + 8), 2), four(i + 12), 3);
+  };
+  const V a = rows(0), b = rows(1), c = rows(2), d = rows(3);
+  const V ab = _mm512_unpacklo_ps(a, b), AB = _mm512_unpackhi_ps(a, b), cd = _mm512_unpacklo_ps(c, d), CD = _mm512_unpackhi_ps(c, d);
+  to[0] = _mm512_shuffle_ps(ab, cd, 0x44), to[1] = _mm512_shuffle_ps(ab, cd, 0xee);
+  to[2] = _mm512_shuffle_ps(AB, CD, 0x44), to[3] = _mm512_shuffle_ps(AB, CD, 0xee);
+}
+
+#include "kernel/panels.inl"
+template <int N>
+using Count = std::integral_constant<int, N>;
+#include "kernel/windows.inl"
 #include "kernel/maps.inl"
 
 }  // namespace avx512

@@ -71,6 +71,8 @@ void multiply(const Left& a, const float* b, std::int64_t next, std::int64_t apa
       micro<1, few_panels>(a.data, a.row, a.step, b + j / panel * apart, next, apart, depth, c + j, ldc, adding);
   }
   strip(std::integral_constant<int, wide_panels>{});
+  if constexpr (wide_panels > 3)
+    if (const std::int64_t left = (columns - j) / panel; left == 3) strip(std::integral_constant<int, 3>{});
   if constexpr (wide_panels > 2) strip(std::integral_constant<int, 2>{});
   if constexpr (wide_panels > 1) strip(std::integral_constant<int, 1>{});
   if (j == columns) return;

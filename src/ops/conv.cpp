@@ -8,7 +8,7 @@
 #include "kernel/maps.h"
 #include "kernel/product.h"
 #include "ops/lanes.h"
-#include "ops/sliding.h"
+#include "ops/window_product.h"
 
 namespace heed {
 inline namespace v0 {
@@ -73,24 +73,18 @@ void columns(const Conv& c, const float* ready, const std::vector<std::int64_t>&
   });
 }
 
-/// The same in panels of 16 windows, to[panel][offsets][16], for `depth` taps.
-void panels(const kernel::MapTable& loops, const Conv& c, const float* ready, const std::int64_t* offsets, std::int64_t depth,
-            std::int64_t begin, std::int64_t count, float* to) {
-  for (std::int64_t at = 0; at < count; at += product::panel, to += depth * product::panel) {
-    const std::int64_t n = std::min(product::panel, count - at);
-    if (n < product::panel) std::fill(to, to + depth * product::panel, 0.0f);
-    segments(c.s, begin + at, begin + at + n, [&](std::int64_t row, std::int64_t column, std::int64_t some, std::int64_t place) {
-      loops.columns(ready + c.planes.row(row) + column, offsets, depth, to + place, some);
-    });
-  }
-}
-
 void multiply(const Ops& ops, product::Matrix a, product::Matrix b, float* out, std::int64_t out_row, std::int64_t m, std::int64_t n,
               std::int64_t k) {
   product::block(product::loops_of(ops.context().isa), {a, b, out, out_row}, 0, m, 0, n, k);
 }
 
-Tensor back_to_input(const Ops& ops, const Conv& c, const Tensor& g, const Tensor& w);
+std::vector<int> all_but_channels(const Conv& c) {
+  std::vector<int> all{0};
+  for (int i = 0; i < c.s.axes; ++i) all.push_back(i + 2);
+  return all;
+}
+
+Tensor back_to_input(const Ops& ops, const Conv& c, const Tensor& g, const Tensor& w, const Tensor& bias = {});
 Tensor back_to_weight(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& g);
 
 Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
@@ -100,7 +94,7 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
   const auto& loops = kernel::maps_of(ops.context().isa);
   const std::int64_t K = c.depth(), S = c.s.places(), O = c.group_outputs(), wide = c.s.out[2];
   const auto offsets = c.offsets(c.group_inputs());
-  if (K == 0 || c.empty()) {
+  if (O <= few && (K == 0 || c.empty())) {
     for (std::int64_t i = 0; i < out.count(); ++i) out.raw<float>()[i] = start.raw<float>()[i / S % c.outputs];
   } else if (O <= few) {
     // A task makes the maps of a group ready and reads them while they are near; where there are too few groups, or too large ones,
@@ -129,77 +123,48 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
         }
     });
   } else {
-    const Tensor ready = c.ready(ops.context(), x);
-    const auto maps = [&](std::int64_t b, std::int64_t group) {
-      return ready.raw<float>() + (b * c.inputs + group * c.group_inputs()) * c.planes.size();
-    };
-    const bool as_is = c.s.taps() == 1 && c.planes.plain() && c.s.stride == Triple{1, 1, 1};
-    std::int64_t each = 256;
-    while (each > 64 && c.batch * c.groups * ((S + each - 1) / each) < 4 * base::thread_count(ops.context().threads)) each /= 2;
-    const std::int64_t blocks = (S + each - 1) / each;
-    base::parallel(ops.context().threads, c.batch * c.groups * blocks, [&](std::int64_t task, int) {
-      const std::int64_t block = task % blocks, group = task / blocks % c.groups, b = task / blocks / c.groups;
-      const std::int64_t begin = block * each, n = std::min(each, S - begin), first = b * c.outputs + group * O;
-      float* to = out.raw<float>() + first * S + begin;
-      const float* factors = weight.raw<float>() + group * O * K;
-      if (as_is) multiply(ops, {factors, K, 1}, {maps(b, group) + begin, S, 1}, to, S, O, n, K);
-      for (std::int64_t k = 0; k < K && !as_is; k += product::depth) {
-        const std::int64_t depth = std::min(product::depth, K - k);
-        float* packed = product::scratch((n + product::panel - 1) / product::panel * product::panel * depth);
-        panels(loops, c, maps(b, group), offsets.data() + k, depth, begin, n, packed);
-        product::loops_of(ops.context().isa)
-            .f32({factors + k, K, 1, product::most_rows * K}, packed, product::panel, depth * product::panel, depth, O, n, to, S, k > 0);
-      }
-      if (bias.defined())
-        for (std::int64_t o = 0; o < O; ++o) loops.affine(to + o * S, 1, start.raw<float>()[group * O + o], to + o * S, n);
-    });
+    const Tensor maps = x.with_origin(nullptr).dense();
+    multiply_windows(
+        ops.context(), Reading(c.s),
+        {maps.raw<float>(), weight.raw<float>(), start.raw<float>(), out.raw<float>(), c.batch, c.groups, c.group_inputs(), O});
   }
   return ops.record("conv", out, {&x, &w, &bias}, [c, x, w](const Pull& p) -> std::vector<Tensor> {
-    std::vector<int> all;
-    for (int i = 0; i < c.s.axes + 2; ++i)
-      if (i != 1) all.push_back(i);
     return {p.wants(0) ? back_to_input(p.ops, c, p.gradient(), w) : Tensor(),
-            p.wants(1) ? back_to_weight(p.ops, c, x, p.gradient()) : Tensor(), p.wants(2) ? p.ops.sum(p.gradient(), all) : Tensor()};
+            p.wants(1) ? back_to_weight(p.ops, c, x, p.gradient()) : Tensor(),
+            p.wants(2) ? p.ops.sum(p.gradient(), all_but_channels(c)) : Tensor()};
   });
 }
 
-Tensor back_to_input(const Ops& ops, const Conv& c, const Tensor& g, const Tensor& w) {
+Tensor back_to_input(const Ops& ops, const Conv& c, const Tensor& g, const Tensor& w, const Tensor& bias) {
   Tensor out(DType::f32, c.in());
   const Tensor gradient = g.with_origin(nullptr).dense(), weight = w.with_origin(nullptr).dense();
+  const Tensor start = bias.defined() ? bias.with_origin(nullptr).dense() : Tensor::zeros(DType::f32, {c.inputs});
   const auto& loops = kernel::maps_of(ops.context().isa);
   const std::int64_t I = c.group_inputs(), O = c.group_outputs(), T = c.s.taps(), K = c.depth(), S = c.s.places(), size = c.planes.size();
-  // A task owns some channels of one group of one image.
-  const std::int64_t some = O <= few ? 1 : std::min(I, (63 + T) / T), parts = some == 0 ? 0 : (I + some - 1) / some;
-  base::parallel(ops.context().threads, c.batch * c.groups * parts, [&](std::int64_t task, int) {
-    const std::int64_t part = task % parts, group = task / parts % c.groups, b = task / parts / c.groups;
-    const std::int64_t channel = part * some, channels = std::min(some, I - channel), rows = channels * T;
-    const std::unique_ptr<float[]> ready(new float[std::size_t(channels * size)]());
-    const float* from = gradient.raw<float>() + (b * c.outputs + group * O) * S;
-    const float* factors = weight.raw<float>() + group * O * K + channel * T;
-    const auto offsets = c.offsets(channels);
-    if (O <= few) {
+  if (O > few) {
+    spread_windows(ops.context(), c.s,
+                   {gradient.raw<float>(), weight.raw<float>(), start.raw<float>(), out.raw<float>(), c.batch, c.groups, O, I});
+  } else {
+    const auto offsets = c.offsets(1);
+    base::parallel(ops.context().threads, c.batch * c.groups * I, [&](std::int64_t task, int) {  // a channel
+      const std::int64_t channel = task % I, group = task / I % c.groups, b = task / I / c.groups;
+      const std::unique_ptr<float[]> ready(new float[std::size_t(size)]());
+      const float* from = gradient.raw<float>() + (b * c.outputs + group * O) * S;
+      const float* factors = weight.raw<float>() + group * O * K + channel * T;
       for (std::int64_t o = 0; o < O; ++o)
         for (std::int64_t r = 0; r < c.s.rows(); ++r)
-          for (std::int64_t k = 0; k < rows; ++k)
+          for (std::int64_t k = 0; k < T; ++k)
             loops.add(from + o * S + r * c.s.out[2], factors[o * K + k], ready.get() + c.planes.row(r) + offsets[std::size_t(k)],
                       c.s.out[2]);
-    } else {
-      const std::int64_t each = c.block(rows);
-      const std::unique_ptr<float[]> column(new float[std::size_t(rows * each)]);
-      for (std::int64_t begin = 0; begin < S; begin += each) {
-        const std::int64_t n = std::min(each, S - begin);
-        multiply(ops, {factors, 1, K}, {from + begin, S, 1}, column.get(), n, rows, n, O);
-        segments(c.s, begin, begin + n, [&](std::int64_t row, std::int64_t first, std::int64_t count, std::int64_t at) {
-          for (std::int64_t k = 0; k < rows; ++k)
-            loops.add(column.get() + k * n + at, 1, ready.get() + c.planes.row(row) + first + offsets[std::size_t(k)], count);
-        });
-      }
-    }
-    for (std::int64_t i = 0; i < channels; ++i)
-      c.planes.unload(ready.get() + i * size, out.raw<float>() + (b * c.inputs + group * I + channel + i) * product_of(c.s.in));
-  });
-  return ops.record("conv to input", out, {&g, &w}, [c, g, w](const Pull& p) -> std::vector<Tensor> {
-    return {p.wants(0) ? forward(p.ops, c, p.gradient(), w) : Tensor(), p.wants(1) ? back_to_weight(p.ops, c, p.gradient(), g) : Tensor()};
+      const std::int64_t map = product_of(c.s.in);
+      float* to = out.raw<float>() + task * map;
+      c.planes.unload(ready.get(), to);
+      if (bias.defined()) loops.affine(to, 1, start.raw<float>()[task % c.inputs], to, map);
+    });
+  }
+  return ops.record("conv to input", out, {&g, &w, &bias}, [c, g, w](const Pull& p) -> std::vector<Tensor> {
+    return {p.wants(0) ? forward(p.ops, c, p.gradient(), w) : Tensor(), p.wants(1) ? back_to_weight(p.ops, c, p.gradient(), g) : Tensor(),
+            p.wants(2) ? p.ops.sum(p.gradient(), all_but_channels(c)) : Tensor()};
   });
 }
 
@@ -285,11 +250,7 @@ Tensor Ops::conv(const Tensor& x, const Tensor& weight, const Tensor& bias, cons
       if (s.in[a] < 0) fail("padding", "less than the output", std::to_string(before[a]));
     }
     const Conv c{s, x.extent(0), outputs, x.extent(1), groups, Planes(s)};
-    Tensor out = back_to_input(*this, c, x, weight);
-    if (!bias.defined()) return out;
-    std::vector<std::int64_t> along(std::size_t(axes) + 1, 1);
-    along[0] = outputs;
-    return add(out, bias.reshape(Shape(along)));
+    return back_to_input(*this, c, x, weight, bias);
   }
   if (options.causal) {
     if (axes != 1 || before[2] != 0)

@@ -67,6 +67,8 @@ CASES = {
         conv(2, 40, 20, (3, 3), padding=1), conv(3, 3, 4, (2, 3, 2), padding=1, dilation=(1, 2, 1)), conv(3, 2, 2, (3, 3, 3), groups=2, padding=1, stride=2),
         transposed(1, 4, 6, (4,), stride=2, padding=1), transposed(2, 4, 6, (3, 3), groups=2, stride=2, padding=1, output_padding=1),
         transposed(2, 4, 4, (3, 2), groups=4, stride=(1, 3), dilation=(2, 1)), transposed(3, 3, 2, (2, 2, 2), stride=2),
+        conv(2, 6, 8, (3, 3), padding=2, dilation=2, groups=2), conv(2, 3, 5, (4, 5), stride=4, padding=2), conv(1, 4, 5, (3,), stride=3, dilation=3),
+        transposed(2, 4, 6, (4, 4), stride=2, padding=1), transposed(2, 5, 3, (3, 3), padding=1), transposed(1, 6, 4, (2,), groups=2, stride=3),
         padded("zeros"), padded("reflect"), padded("replicate"), padded("circular"),
         (lambda o, x, w: o.conv(x, w, dilation=2, causal=True), lambda x, w: F.conv1d(F.pad(x, (4, 0)), w, dilation=2), [(2, 3, 9), (4, 3, 3)]),
         (lambda o, x, w: o.conv(x, w, causal=True, padding_mode="replicate"),
