@@ -34,7 +34,7 @@ def attend(scores, edges, values, targets):
 
 
 def finish(out, bias, concat):
-    return (out.flatten(1) if concat else out.mean(1)) + bias
+    return (out.flatten(1) if concat else out.mean(1)) + (0 if bias is None else bias)
 
 
 def prepare(p, i, sources, targets):
@@ -59,20 +59,20 @@ def gat(p, i, w):
     if features is not None:
         score = score + ((features @ w["lin_edge.weight"].T).view(len(features), H, -1) * w["att_edge"]).sum(-1)
     out, weights = attend(leaky_relu(score, p.get("negative_slope", 0.2)), edges, hs, len(target))
-    return {"out": finish(out, w["bias"], p.get("concat", True)), "weights": weights, "edge_index_with_loops": edges}
+    return {"out": finish(out, w.get("bias"), p.get("concat", True)), "weights": weights, "edge_index_with_loops": edges}
 
 
 def gatv2(p, i, w):
     H, x = p.get("heads", 1), i["x"]
-    left = (x @ w["lin_l.weight"].T + w["lin_l.bias"]).view(len(x), H, -1)
-    right = left if p.get("share_weights") else (x @ w["lin_r.weight"].T + w["lin_r.bias"]).view(len(x), H, -1)
+    left = (x @ w["lin_l.weight"].T + w.get("lin_l.bias", 0)).view(len(x), H, -1)
+    right = left if p.get("share_weights") else (x @ w["lin_r.weight"].T + w.get("lin_r.bias", 0)).view(len(x), H, -1)
     edges, features = prepare(p, i, len(x), len(x))
     z = left[edges[0]] + right[edges[1]]
     if features is not None:
         z = z + (features @ w["lin_edge.weight"].T).view(len(features), H, -1)
     score = (leaky_relu(z, p.get("negative_slope", 0.2)) * w["att"]).sum(-1)
     out, weights = attend(score, edges, left, len(x))
-    return {"out": finish(out, w["bias"], p.get("concat", True)), "weights": weights, "edge_index_with_loops": edges}
+    return {"out": finish(out, w.get("bias"), p.get("concat", True)), "weights": weights, "edge_index_with_loops": edges}
 
 
 def supergat(p, i, w):
@@ -115,6 +115,10 @@ def v2_weights(seed, H, concat=True, edge=False, shared=False):
     return w | ({"lin_edge.weight": rand([seed, 7], H * O, De)} if edge else {})
 
 
+def without_bias(weights):
+    return {n: w for n, w in weights.items() if not n.endswith("bias")}
+
+
 E1, E2 = edges(1, 9, 9, 30), edges(2, 9, 7, 25)
 base = {"in_channels": C, "out_channels": O}
 run("gat", gat, [
@@ -129,11 +133,13 @@ run("gat", gat, [
      {"x": rand(22, 6, C), "adj": (rand(23, 6, 6) > 0).astype(np.float32)}, {"W": rand(24, C, O), "a": rand(25, 2 * O, 1)}),
     ("dense-last", {"dense_adjacency": True, "concat": False},
      {"x": rand(26, 6, C), "adj": (rand(27, 6, 6) > 0).astype(np.float32)}, {"W": rand(28, C, O), "a": rand(29, 2 * O, 1)}),
+    ("no-bias", base | {"heads": 2}, {"x": rand(50, 9, C), "edge_index": E1}, without_bias(gat_weights(51, 2))),
 ], "edges into each node, one after another", ("adj",))
 run("gatv2", gatv2, [
     ("mean-edges", base | {"heads": 3, "concat": False, "edge_dim": De, "negative_slope": 0.1},
      {"x": rand(30, 9, C), "edge_index": E1, "edge_attr": rand(31, 30, De)}, v2_weights(32, 3, False, edge=True)),
     ("no-loops-shared", base | {"heads": 2, "add_self_loops": False, "share_weights": True}, {"x": rand(33, 9, C), "edge_index": E1}, v2_weights(34, 2, shared=True)),
+    ("no-bias", base | {"heads": 2}, {"x": rand(52, 9, C), "edge_index": E1}, without_bias(v2_weights(53, 2))),
 ], "edges into each node, one after another")
 for n, kind in enumerate(["mask_only", "scaled_dot_product", "gat_originated", "dot_product"]):
     weights = {"weight": rand([40, n], C, 2 * O, std=0.5), "bias": rand([41, n], 2 * O if n % 2 else O)}

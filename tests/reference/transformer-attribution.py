@@ -38,7 +38,7 @@ def forward(p, image, w, nudges):
     x = torch.cat([w["cls_token"], x], 1) + w["pos_embed"]
     blocks = []
     for l in range(p["depth"]):
-        g = lambda n: w[f"blocks.{l}.{n}"]
+        g = lambda n: w.get(f"blocks.{l}.{n}")
         s = {"x": x, "n1": F.layer_norm(x, (C,), g("norm1.weight"), g("norm1.bias"), 1e-6)}
         s["q"], s["k"], s["v"] = F.linear(s["n1"], g("attn.qkv.weight"), g("attn.qkv.bias")).unflatten(-1, (3, H, -1)).permute(2, 0, 3, 1, 4)
         s["a"] = (s["q"] @ s["k"].transpose(2, 3) * (C // H) ** -0.5).softmax(-1) + nudges[l]
@@ -84,7 +84,7 @@ def reference(p, inputs, w):
     return {"out": row[0, 1:], "logits": logits, "attentions": torch.stack([s["a"] for s in blocks]), "attn_relevance": torch.stack(relevance), "attn_gradients": torch.stack(slopes)}
 
 
-def case(name, seed, depth=2, C=6, H=2, size=4, P=2, ratio=2.0, K=3, index=1, alpha=1, start=0, method="transformer_attribution"):
+def case(name, seed, depth=2, C=6, H=2, size=4, P=2, ratio=2.0, K=3, index=1, alpha=1, start=0, method="transformer_attribution", qkv_bias=True):
     N, wide = (size // P) ** 2 + 1, int(C * ratio)
     shapes = {"cls_token": (1, 1, C), "pos_embed": (1, N, C), "patch_embed.proj.weight": (C, 3, P, P), "patch_embed.proj.bias": (C,), "norm.weight": ((C,), 0.2, 1.0), "norm.bias": (C,),
               "head.weight": (K, C), "head.bias": (K,)}
@@ -94,7 +94,8 @@ def case(name, seed, depth=2, C=6, H=2, size=4, P=2, ratio=2.0, K=3, index=1, al
             "attn.proj.weight": (C, C), "attn.proj.bias": (C,), "mlp.fc1.weight": (wide, C), "mlp.fc1.bias": (wide,), "mlp.fc2.weight": (C, wide), "mlp.fc2.bias": (C,)}.items()}
     params = {"img_size": size, "patch_size": P, "embed_dim": C, "depth": depth, "num_heads": H, "mlp_ratio": ratio, "num_classes": K, "index": index, "alpha": alpha,
               "method": method, "start_layer": start}
-    return name, params, draw(seed, image=(1, 3, size, size)), draw(seed + 50, 0.4, **shapes)
+    weights = draw(seed + 50, 0.4, **shapes)
+    return name, params, draw(seed, image=(1, 3, size, size)), {n: t for n, t in weights.items() if qkv_bias or not n.endswith("qkv.bias")}
 
 
 class NoGradient:
@@ -108,5 +109,5 @@ run("transformer-attribution", reference, [case("three-blocks", 1, depth=3), cas
                                            case("wide", 5, depth=1, H=3, size=6, ratio=4.0, K=2), case("negative-parts-deep", 11, depth=3, alpha=2, start=1)]
     + [case(method.replace("_", "-"), 20 + n, depth=3, method=method, start=1 if method == "rollout" else 0)
        for n, method in enumerate(("grad", "rollout", "last_layer", "last_layer_attn", "second_layer"))]
-    + [case("six-blocks", 30, depth=6, size=6, P=3, C=8, H=4, ratio=1.5)],
+    + [case("six-blocks", 30, depth=6, size=6, P=3, C=8, H=4, ratio=1.5), case("no-qkv-bias", 31, qkv_bias=False)],
     "vector-Jacobian products", no_gradient=NoGradient(), rtol="2e-3", atol="1e-4")

@@ -52,7 +52,8 @@ struct TransformerAttribution : Mechanism {
       const std::string at = "blocks." + std::to_string(l) + ".";
       d.weight(at + "norm1.weight", y.w1, "embed_dim");
       d.weight(at + "norm1.bias", y.b1, "embed_dim");
-      d.linear(at + "attn.qkv", y.w_qkv, y.b_qkv, "3*embed_dim", "embed_dim");
+      d.weight(at + "attn.qkv.weight", y.w_qkv, "3*embed_dim embed_dim");
+      d.weight(at + "attn.qkv.bias", y.b_qkv, "3*embed_dim").optional().sample();
       d.linear(at + "attn.proj", y.w_proj, y.b_proj, "embed_dim", "embed_dim");
       d.weight(at + "norm2.weight", y.w2, "embed_dim");
       d.weight(at + "norm2.bias", y.b2, "embed_dim");

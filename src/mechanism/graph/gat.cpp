@@ -43,7 +43,7 @@ struct Gat : Mechanism {
     d.weight("lin_dst.weight", lin_dst, "heads*O Cd").when(two, "bipartite");
     d.weight("att_src", att_src, "1 heads O").when(sparse, "not dense_adjacency");
     d.weight("att_dst", att_dst, "1 heads O").when(sparse, "not dense_adjacency");
-    d.weight("bias", bias, concat ? "heads*O" : "O").when(sparse, "not dense_adjacency");
+    d.weight("bias", bias, concat ? "heads*O" : "O").optional().sample().when(sparse, "not dense_adjacency");
     d.weight("lin_edge.weight", lin_edge, "heads*O edge_dim").when(edges, "edge_dim");
     d.weight("att_edge", att_edge, "1 heads O").when(edges, "edge_dim");
     d.weight("W", w, "C O").when(!sparse, "dense_adjacency");
@@ -72,7 +72,8 @@ struct Gat : Mechanism {
     o.score = ListScore::additive;
     o.negative_slope = float(negative_slope);
     const Attended got = ops.attend_lists(t, graph.lists(), o, wants(weights) ? unsigned(want_weights) : 0u);
-    out = ops.add(combine_heads(ops, got.out, concat), bias);
+    out = combine_heads(ops, got.out, concat);
+    if (bias.defined()) out = ops.add(out, bias);
     weights = got.weights;
     loops = graph.edges;
   }

@@ -25,11 +25,12 @@ struct Gatv2 : Mechanism {
     d.input("x", x, "N C", "nodes");
     d.input("edge_index", edge_index, "2 E", "source and target of each edge").of(DType::i64).between("0", "N-1");
     d.input("edge_attr", edge_attr, "E edge_dim", "features of the edges").when(edge_dim.has_value(), "edge_dim");
-    d.linear("lin_l", l_weight, l_bias, "heads*O", "C");
+    d.weight("lin_l.weight", l_weight, "heads*O C");
+    d.weight("lin_l.bias", l_bias, "heads*O").optional().sample();
     d.weight("lin_r.weight", r_weight, "heads*O C").required = !share_weights;
-    d.weight("lin_r.bias", r_bias, "heads*O").required = !share_weights;
+    d.weight("lin_r.bias", r_bias, "heads*O").optional().sample();
     d.weight("att", att, "1 heads O");
-    d.weight("bias", bias, concat ? "heads*O" : "O");
+    d.weight("bias", bias, concat ? "heads*O" : "O").optional().sample();
     d.weight("lin_edge.weight", lin_edge, "heads*O edge_dim").when(edge_dim.has_value(), "edge_dim");
     d.size("E", "8*N");
     d.size("O", out_channels ? "out_channels" : "D");
@@ -49,7 +50,8 @@ struct Gatv2 : Mechanism {
     o.score = ListScore::leaky;
     o.negative_slope = float(negative_slope);
     const Attended got = ops.attend_lists(t, graph.lists(), o, wants(weights) ? unsigned(want_weights) : 0u);
-    out = ops.add(combine_heads(ops, got.out, concat), bias);
+    out = combine_heads(ops, got.out, concat);
+    if (bias.defined()) out = ops.add(out, bias);
     weights = got.weights;
     loops = graph.edges;
   }
