@@ -45,7 +45,16 @@ const Case cases[] = {
     {2, 3, 30, 33, 7, 7, 7, 4, 3},          // long steps with padding
     {1, 2, 40, 41, 4, 5, 3, 3, 2, 3},       // long steps, dilated
     {2, 7, 13, 12, 6, 1, 1, 2, 0},          // most elements are not read
-    {1, 2, 20, 20, 4, 19, 18, 1, 9},        // a channel alone has more taps than are summed at once
+    {2, 6, 14, 14, 6, 5, 5, 1, 2, 1, 6},    // depthwise: seven rows at a time
+    {1, 1, 40, 37, 2, 3, 4, 1, 1},          // ... of one map, two outputs
+    {2, 3, 19, 50, 3, 3, 3, 2, 1, 1, 3},    // ... a step of two, rows made twice
+    {3, 2, 21, 23, 2, 7, 5, 2, 3, 1, 2},
+    {1, 4, 16, 70, 4, 4, 3, 1, 0, 1, 4},
+    {2, 5, 9, 9, 5, 2, 2, 1, 1, 1, 5},
+    {1, 3, 6, 9, 3, 3, 3, 1, 1, 1, 3},    // ... too low for seven rows
+    {1, 2, 24, 20, 2, 9, 9, 1, 4, 1, 2},  // ... a high kernel
+    {1, 2, 24, 40, 2, 3, 3, 3, 1, 1, 2},  // ... long steps
+    {1, 2, 20, 20, 4, 19, 18, 1, 9},      // a channel alone has more taps than are summed at once
     {2, 12, 14, 14, 10, 4, 4, 2, 1, 1, 1, true},
     {1, 8, 9, 11, 6, 3, 3, 2, 1, 1, 2, true},
     {3, 6, 7, 30, 5, 2, 3, 1, 1, 1, 1, true},

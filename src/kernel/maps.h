@@ -22,7 +22,24 @@ struct Windows {
   const std::uint16_t* lanes;
 };
 
+/// A kernel [high, wide] of high 2 to 5 or 7 over one map, `step` 1 or 2 on both axes: output i reads, by tap w, element step i + tap[w] of
+/// a row, where lanes[w panels + i / 16] has bit i % 16, else 0.
+struct Depthwise {
+  static constexpr int rows = 7;  ///< of outputs at a time
+  int high, wide, step;
+  const std::int64_t* tap;
+  const std::uint16_t* lanes;
+  std::int64_t panels;
+
+  static bool fits(std::int64_t high, std::int64_t step, std::int64_t rows_of_outputs) {
+    return ((high >= 2 && high <= 5) || high == 7) && step <= 2 && rows_of_outputs >= rows;
+  }
+};
+
 struct MapTable {
+  /// Seven rows of n outputs: out[r][i] = start + sum over h, w of weight[w][h] rows[step r + h][step i + tap[w]].
+  void (*depthwise)(const Depthwise& d, const float* const* rows, const float* weight, float start, float* out, std::int64_t out_row,
+                    std::int64_t n);
   /// c[rows, n] = start[row], or c where that is null, + a[rows, channels taps] (rows `row` floats apart) by n <= 64 windows.
   void (*windows)(const Windows& w, const float* a, std::int64_t row, std::int64_t rows, const float* start, float* c, std::int64_t ldc,
                   std::int64_t n);

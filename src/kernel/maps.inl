@@ -355,5 +355,6 @@ double squares(const float* x, float mean, std::int64_t n) {
 }
 
 constexpr MapTable make_table() {
-  return {windows, taps, slide, columns, quads, weave, skip, largest, dots, pick, points, add, affine, sum, squares, width == 16 ? 1 : 24};
+  return {depthwise,           windows, taps, slide, columns, quads, weave, skip, largest, dots, pick, points, add, affine, sum, squares,
+          width == 16 ? 1 : 24};
 }

@@ -67,6 +67,7 @@ inline __attribute__((always_inline)) void turn(F four, V* to) {
 template <int N>
 using Count = std::integral_constant<int, N>;
 #include "kernel/windows.inl"
+#include "kernel/depthwise.inl"
 #include "kernel/maps.inl"
 
 }  // namespace avx2

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Panels of 16 windows, one tap of some channels at a time, from maps as they lie. No includes here: this is inside a namespace.
 
+/// Bit l to bit 2 l of 16.
+inline std::uint32_t spread(std::uint32_t lanes) {
+  lanes = (lanes | lanes << 8) & 0x00ff00ff, lanes = (lanes | lanes << 4) & 0x0f0f0f0f;
+  lanes = (lanes | lanes << 2) & 0x33333333;
+  return (lanes | lanes << 1) & 0x55555555;
+}
+
 /// `step` 1 or 2: the elements of a piece are loaded side by side.
 template <int step, int most>
 inline __attribute__((always_inline)) void pieces_of(const float* x, std::int64_t channel, std::int64_t channels, const Piece* pieces,
@@ -11,10 +18,7 @@ inline __attribute__((always_inline)) void pieces_of(const float* x, std::int64_
     for (int i = 0; i < count; ++i) {
       from[i] = x + pieces[i].offset + step * v;
       std::uint32_t lanes = pieces[i].lanes >> v & ((1u << width) - 1);
-      if constexpr (step == 2) {  // lane l reads element 2 l
-        lanes = (lanes | lanes << 8) & 0x00ff00ff, lanes = (lanes | lanes << 4) & 0x0f0f0f0f;
-        lanes = (lanes | lanes << 2) & 0x33333333, lanes = (lanes | lanes << 1) & 0x55555555;
-      }
+      if constexpr (step == 2) lanes = spread(lanes);
       for (int s = 0; s < step; ++s) mask[i][s] = mask_of(lanes >> s * width);
     }
     for (std::int64_t c = 0; c < channels; ++c) {

@@ -87,6 +87,44 @@ std::vector<int> all_but_channels(const Conv& c) {
 Tensor back_to_input(const Ops& ops, const Conv& c, const Tensor& g, const Tensor& w, const Tensor& bias = {});
 Tensor back_to_weight(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& g);
 
+/// A map is read row by row where it lies; rows beyond it are a row of zeros.
+void depthwise(const Ops& ops, const Conv& c, const float* x, const float* weight, const float* start, float* out) {
+  const auto& loops = kernel::maps_of(ops.context().isa);
+  constexpr std::int64_t rows = kernel::Depthwise::rows;
+  const std::int64_t high = c.s.kernel[1], wide = c.s.kernel[2], step = c.s.stride[1], O = c.group_outputs(), in_high = c.s.in[1],
+                     in_wide = c.s.in[2], out_high = c.s.out[1], out_wide = c.s.out[2];
+  std::vector<std::int64_t> taps;
+  std::vector<std::uint16_t> lanes(std::size_t(wide * ((out_wide + 15) / 16)));
+  for (std::int64_t w = 0; w < wide; ++w) {
+    taps.push_back(w * c.s.dilation[2] - c.s.before[2]);
+    for (std::int64_t i = 0; i < out_wide; ++i)
+      if (step * i + taps.back() >= 0 && step * i + taps.back() < in_wide)
+        lanes[std::size_t(w * ((out_wide + 15) / 16) + i / 16)] |= std::uint16_t(1 << i % 16);
+  }
+  const kernel::Depthwise kernel{int(high), int(wide), int(step), taps.data(), lanes.data(), (out_wide + 15) / 16};
+  const std::vector<float> zeros(std::size_t(in_wide), 0.0f);
+  const std::int64_t maps = c.batch * c.groups, units = out_high / rows,  // the last one up to the last row
+      workers = base::thread_count(ops.context().threads), parts = maps >= 2 * workers ? 1 : std::min<std::int64_t>(units, 4 * workers);
+  base::parallel(ops.context().threads, maps * parts, [&](std::int64_t task, int) {
+    const std::int64_t part = task % parts, map = task / parts, first = units * part / parts * rows,
+                       last = part + 1 == parts ? out_high : units * (part + 1) / parts * rows;
+    float* turned = product::scratch(high * wide);
+    for (std::int64_t o = map * O; o < (map + 1) * O; ++o) {
+      for (std::int64_t h = 0; h < high; ++h)
+        for (std::int64_t w = 0; w < wide; ++w) turned[w * high + h] = weight[(o % c.outputs * high + h) * wide + w];
+      for (std::int64_t begin = first; begin < last; begin += rows) {
+        const std::int64_t row = std::min(begin, last - rows);  // the last rows may be made twice
+        const float* from[2 * (rows - 1) + 7];
+        for (std::int64_t y = 0; y < step * (rows - 1) + high; ++y) {
+          const std::int64_t at = step * row - c.s.before[1] + y;
+          from[y] = at >= 0 && at < in_high ? x + (map * in_high + at) * in_wide : zeros.data();
+        }
+        loops.depthwise(kernel, from, turned, start[o % c.outputs], out + (o * out_high + row) * out_wide, out_wide, out_wide);
+      }
+    }
+  });
+}
+
 Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
   Tensor out(DType::f32, c.out());
   const Tensor weight = w.with_origin(nullptr).dense();
@@ -96,6 +134,10 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
   const auto offsets = c.offsets(c.group_inputs());
   if (O <= few && (K == 0 || c.empty())) {
     for (std::int64_t i = 0; i < out.count(); ++i) out.raw<float>()[i] = start.raw<float>()[i / S % c.outputs];
+  } else if (O <= few && c.group_inputs() == 1 && c.s.in[0] == 1 && c.s.kernel[0] == 1 && c.s.stride[1] == c.s.stride[2] &&
+             c.s.dilation[1] == 1 && kernel::Depthwise::fits(c.s.kernel[1], c.s.stride[1], c.s.out[1])) {
+    const Tensor maps = x.with_origin(nullptr).dense();
+    depthwise(ops, c, maps.raw<float>(), weight.raw<float>(), start.raw<float>(), out.raw<float>());
   } else if (O <= few) {
     // A task makes the maps of a group ready and reads them while they are near; where there are too few groups, or too large ones,
     // all are made ready before and a task has some rows of one.
