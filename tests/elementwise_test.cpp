@@ -193,7 +193,7 @@ TEST(Elementwise, RowsThatIndicesName) {
     for (std::int64_t n = 1; n < 150; n += n < 40 ? 1 : 13) {
       const std::int64_t rows = 30, places = 7;
       const auto size = std::size_t(rows * n);
-      std::vector<float> x(size), sum(std::size_t(places * n), 1), most(sum.size(), -infinity), minus(size), times(size),
+      std::vector<float> x(size), sum(std::size_t(places * n), 1), most(sum.size(), -infinity), power(size), share(size),
           weight(std::size_t(rows), 0);
       std::vector<std::int64_t> from(std::size_t(rows), 0), to(from);
       for (std::size_t i = 0; i < size; ++i) x[i] = float((i * 37) % 64) / 8 - 4;
@@ -215,13 +215,20 @@ TEST(Elementwise, RowsThatIndicesName) {
         EXPECT_EQ(sum, want_sum);
         EXPECT_EQ(most, want_most);
       }
-      table->sub_at(x.data(), sum.data(), to.data(), rows, n, minus.data());
-      table->mul_at(x.data(), sum.data(), to.data(), rows, n, times.data());
+      std::vector<float> total(sum.size());
+      for (std::size_t i = 0; i < total.size(); ++i) total[i] = 1 + std::abs(sum[i]);
+      const std::int64_t empty = to[1];  // a place with nothing but -inf
+      for (std::int64_t r = 0; r < rows; ++r)
+        if (to[std::size_t(r)] == empty) x[std::size_t(r * n)] = -infinity;
+      most[std::size_t(empty * n)] = -infinity, total[std::size_t(empty * n)] = 0;
+      table->exp_at(x.data(), most.data(), to.data(), rows, n, power.data());
+      table->share_at(power.data(), total.data(), to.data(), rows, n, share.data());
       for (std::int64_t r = 0; r < rows; ++r)
         for (std::int64_t c = 0; c < n; ++c) {
-          const float a = x[std::size_t(r * n + c)], b = sum[std::size_t(to[std::size_t(r)] * n + c)];
-          EXPECT_EQ(minus[std::size_t(r * n + c)], a - b);
-          EXPECT_EQ(times[std::size_t(r * n + c)], a * b);
+          const auto at = std::size_t(r * n + c), by = std::size_t(to[std::size_t(r)] * n + c);
+          const double want = total[by] == 0 ? 0 : std::exp(double(x[at]) - double(most[by]));
+          EXPECT_NEAR(power[at], want, 1e-6 * want);
+          EXPECT_EQ(share[at], total[by] == 0 ? 0 : power[at] / total[by]);
         }
       EXPECT_TRUE(table->below(to.data(), rows, places));
       EXPECT_FALSE(table->below(to.data(), rows, places - 1));

@@ -64,9 +64,9 @@ struct ElementTable {
   At add_at;
   /// out[to[r]][c] = the larger of itself and x[from[r]][c]; NaN wins. No weights.
   At largest_at;
-  /// out[r][c] = x[r][c] - y[place[r]][c], or times it.
+  /// out[r][c] = e^(x[r][c] - y[place[r]][c]), a y of -inf being the lowest number; x over y, 0 over 0 being 0.
   using With = void (*)(const float* x, const float* y, const std::int64_t* place, std::int64_t rows, std::int64_t n, float* out);
-  With sub_at, mul_at;
+  With exp_at, share_at;
   /// Whether every x is in [0, limit).
   bool (*below)(const std::int64_t* x, std::int64_t n, std::int64_t limit);
 };

@@ -37,6 +37,7 @@ inline auto part_of(const T& x) {
 HEED_BY_FOUR(add)
 HEED_BY_FOUR(sub)
 HEED_BY_FOUR(mul)
+HEED_BY_FOUR(div)
 HEED_BY_FOUR(fma)
 HEED_BY_FOUR(fms)
 HEED_BY_FOUR(max)

@@ -39,23 +39,50 @@ void reduce_at(const float* x, const std::int64_t* from, const float* weight, st
 inline V plus_times(V a, V b, V w) { return fma(b, w, a); }
 inline float plus_times(float a, float b, float w) { return __builtin_fmaf(b, w, a); }
 inline V larger_of(V a, V b, V) { return larger(b, a); }
-inline float larger_of(float a, float b, float) { return (a > b) | (a != a) ? a : b; }
+inline float larger_of(float a, float b, float) {  // without a branch
+  const __m128 x = _mm_set_ss(b);
+  return _mm_cvtss_f32(_mm_or_ps(_mm_max_ss(x, _mm_set_ss(a)), _mm_cmpunord_ss(x, x)));
+}
 
-template <V (*f)(V, V), float (*one)(float, float)>
+/// out[r] = F::of(x[r], y[place[r]]).
+template <class F>
 void with_at(const float* x, const float* y, const std::int64_t* place, std::int64_t rows, std::int64_t n, float* out) {
   if (n == 1) {
-    for (std::int64_t r = 0; r < rows; ++r) out[r] = one(x[r], y[place[r]]);
+    float other[4 * width];
+    std::int64_t r = 0;
+    for (; r + 4 * width <= rows; r += 4 * width) {
+      for (int l = 0; l < 4 * width; ++l) other[l] = y[place[r + l]];
+      store_four(out + r, F::of(load_four(x + r), load_four(other)));
+    }
+    for (; r < rows; r += width) {
+      const int rest = rows - r < width ? int(rows - r) : width;
+      for (int l = 0; l < rest; ++l) other[l] = y[place[r + l]];
+      put_some(out + r, F::of(some_of(x + r, rest), some_of(other, rest)), rest);
+    }
     return;
   }
   for (std::int64_t r = 0; r < rows; ++r, x += n, out += n) {
     const float* row = y + place[r] * n;
     std::int64_t c = 0;
-    for (; c + width <= n; c += width) store(out + c, f(load(x + c), load(row + c)));
-    if (c < n) store_part(out + c, f(load_part(x + c, int(n - c)), load_part(row + c, int(n - c))), int(n - c));
+    for (; c + 4 * width <= n; c += 4 * width) store_four(out + c, F::of(load_four(x + c), load_four(row + c)));
+    for (; c < n; c += width) {
+      const int rest = n - c < width ? int(n - c) : width;
+      put_some(out + c, F::of(some_of(x + c, rest), some_of(row + c, rest)), rest);
+    }
   }
 }
-inline float sub(float a, float b) { return a - b; }
-inline float mul(float a, float b) { return a * b; }
+struct PowerBelow {  // NaN is the second of max and stays
+  template <class W>
+  static W of(const W& x, const W& top) {
+    return exp_of(sub(x, max(set1(-__FLT_MAX__), top)));
+  }
+};
+struct Share {
+  template <class W>
+  static W of(const W& x, const W& sum) {
+    return div(x, max(set1(__FLT_MIN__), sum));
+  }
+};
 
 bool below(const std::int64_t* x, std::int64_t n, std::int64_t limit) {
   typedef std::uint64_t U __attribute__((vector_size(width * 4)));
@@ -123,7 +150,7 @@ constexpr ElementTable make_table() {
           exp_rows,
           reduce_at<plus_times, plus_times>,
           reduce_at<larger_of, larger_of>,
-          with_at<sub, sub>,
-          with_at<mul, mul>,
+          with_at<PowerBelow>,
+          with_at<Share>,
           below};
 }

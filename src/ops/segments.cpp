@@ -34,7 +34,7 @@ struct Segments {
   }
   /// out[e] = with(x[e], y[segment of e]).
   void apply(const Context& context, kernel::ElementTable::With with, const Tensor& x, const Tensor& y, const Tensor& out) const {
-    pieces(context.threads, cut.extent, 16384 / std::max<std::int64_t>(1, cut.inner), [&](std::int64_t begin, std::int64_t end) {
+    sweep(context.threads, cut.extent, 16384 / std::max<std::int64_t>(1, cut.inner), [&](std::int64_t begin, std::int64_t end) {
       with(x.raw<float>() + begin * cut.inner, y.raw<float>(), at() + begin, end - begin, cut.inner, out.raw<float>() + begin * cut.inner);
     });
   }
@@ -77,18 +77,9 @@ Tensor Ops::segment_max(const Tensor& x, const Tensor& segment, std::int64_t seg
 Tensor Ops::segment_softmax(const Tensor& x, const Tensor& segment, std::int64_t segments) const {
   const auto& loops = kernel::elements_of(context_.isa);
   const Segments by(context_, x, segment, segments);
-  constexpr float infinity = std::numeric_limits<float>::infinity();
-  const Tensor top = by.reduced(context_, loops.largest_at, by.rows, -infinity), out(DType::f32, x.shape());
-  const auto each = [&](const Tensor& t, auto&& value) {
-    for (std::int64_t i = 0; i < t.count(); ++i) t.raw<float>()[i] = value(t.raw<float>()[i]);
-  };
-  each(top, [](float t) { return t == -infinity ? 0 : t; });
-  by.apply(context_, loops.sub_at, by.rows, top, out);
-  pieces(context_.threads, out.count(), 16384,
-         [&](std::int64_t begin, std::int64_t end) { loops.exp(out.raw<float>() + begin, end - begin, out.raw<float>() + begin); });
-  const Tensor share = by.reduced(context_, loops.add_at, out, 0);
-  each(share, [](float t) { return t == 0 ? 0 : 1 / t; });
-  by.apply(context_, loops.mul_at, out, share, out);
+  const Tensor top = by.reduced(context_, loops.largest_at, by.rows, -std::numeric_limits<float>::infinity()), out(DType::f32, x.shape());
+  by.apply(context_, loops.exp_at, by.rows, top, out);
+  by.apply(context_, loops.share_at, out, by.reduced(context_, loops.add_at, out, 0), out);
   return record(
       "segment_softmax", out, {&x},
       [segment, segments](const Pull& p) -> std::vector<Tensor> {
