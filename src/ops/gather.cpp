@@ -28,6 +28,31 @@ Places places(const Context& context, const Tensor& index, const Shape& shape, i
   return {at.broadcast(Shape(extents)).dense(), rows};
 }
 
+/// out[o, place[o, e]] += x[o, e] for R lanes o, e in order; out begins with 0. Lanes side by side keep a sum that is written apart from its
+/// next reading.
+template <int R>
+void scatter_lanes(const float* x, const std::int64_t* place, std::int64_t n, std::int64_t extent, float* out) {
+  fill(out, R * extent, 0);
+  for (std::int64_t e = 0; e < n; ++e)
+#pragma GCC unroll 4
+    for (int o = 0; o < R; ++o) out[o * extent + place[o * n + e]] += x[o * n + e];
+}
+
+/// The same for all lanes of a last axis of `extent`; false where an index is not in it.
+bool scatter_last(const Context& context, const float* x, const std::int64_t* place, const Lanes& cut, std::int64_t extent, float* out) {
+  const auto& loops = kernel::elements_of(context.isa);
+  std::atomic<bool> wrong{false};
+  sweep(context.threads, cut.outer, 16384 / std::max<std::int64_t>(1, cut.extent + extent), [&](std::int64_t o, std::int64_t end) {
+    const std::int64_t n = cut.extent;
+    for (std::int64_t lanes = extent <= 2048 ? 4 : 1; o < end; o += lanes) {
+      if (lanes > end - o) lanes = 1;
+      if (!loops.below(place + o * n, lanes * n, extent)) return void(wrong = true);
+      (lanes == 4 ? scatter_lanes<4> : scatter_lanes<1>)(x + o * n, place + o * n, n, extent, out + o * extent);
+    }
+  });
+  return !wrong;
+}
+
 }  // namespace
 
 Tensor Ops::repeat(const Tensor& x, int axis, std::int64_t times) const {
@@ -119,12 +144,17 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
 Tensor Ops::scatter_add(const Tensor& x, int axis, const Tensor& index, std::int64_t extent) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
-  const auto [at, rows] = places(context_, index, x.shape(), axis, extent);
+  need(index, DType::i64, "index");
+  // Along the last axis, indices are checked where they are read.
+  const bool once = axis == x.rank() - 1 && index.shape() == x.shape();
+  const auto [at, rows] = once ? Places{index.dense(), false} : places(context_, index, x.shape(), axis, extent);
   const std::int64_t* first = at.raw<std::int64_t>();
   const Tensor from = x.with_origin(nullptr).dense();
   Tensor out(DType::f32, with_axis(x.shape(), axis, extent));
   const Lanes cut = lanes(x.shape(), axis);
-  if (rows || cut.inner == 1) {
+  if (once) {
+    if (!scatter_last(context_, from.raw<float>(), first, cut, extent, out.raw<float>())) indices(context_, index, extent);  // says which
+  } else if (rows || cut.inner == 1) {
     reduce_rows(
         context_, kernel::elements_of(context_.isa).add_at, from.raw<float>(), cut, extent, 0,
         [&](std::int64_t o) { return first + o * cut.extent; }, out.raw<float>());
