@@ -155,8 +155,12 @@ void slide(const float* x, std::int64_t pitch, std::int64_t step, const std::int
 
 void skip(const float* x, std::int64_t step, float* out, std::int64_t n) {
   std::int64_t i = 0;
-  if (step == 2)
+  if (step == 2) {
     for (; i + width < n; i += width) store(out + i, evens(load(x + 2 * i), load(x + 2 * i + width)));
+    const int rest = int(n - i), reach = 2 * rest - 1, near = reach < width ? reach : width;
+    if (rest > 0) store_part(out + i, evens(load_part(x + 2 * i, near), load_part(x + 2 * i + width, reach - near)), rest);
+    return;
+  }
   for (; i < n; ++i) out[i] = x[step * i];
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "heed/ops.h"
+#include "kernel/elementwise.h"
 #include "kernel/maps.h"
 #include "ops/lanes.h"
 #include "ops/separable.h"
@@ -61,6 +62,47 @@ std::vector<AxisMap> window_maps(const Sliding& s, bool count_padding) {
   return maps;
 }
 
+/// One over the elements that each window, dilation 1, counts: [*out].
+std::vector<float> shares(const Sliding& s, bool count_padding) {
+  const auto counted = [&](std::size_t a, std::int64_t o) {
+    const std::int64_t first = o * s.stride[a] - s.before[a], last = first + s.kernel[a];
+    return count_padding ? std::min(last, s.in[a] + s.before[a]) - first : std::min(last, s.in[a]) - std::max<std::int64_t>(first, 0);
+  };
+  std::vector<float> share;
+  for (std::int64_t d = 0; d < s.out[0]; ++d)
+    for (std::int64_t h = 0; h < s.out[1]; ++h)
+      for (std::int64_t w = 0; w < s.out[2]; ++w) share.push_back(float(1 / double(counted(0, d) * counted(1, h) * counted(2, w))));
+  return share;
+}
+
+/// The average of windows that are small or lie close, by their taps.
+Tensor averaged(const Context& context, const Tensor& x, const Sliding& s, bool count_padding) {
+  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, map_shape(x.extent(0), x.extent(1), s.axes, s.out));
+  const auto& loops = kernel::maps_of(context.isa);
+  const auto times = kernel::elements_of(context.isa).mul;
+  const Planes planes(s);
+  bool even = true;  // every window counts all of its places
+  for (std::size_t a = 0; a < 3; ++a) {
+    const std::int64_t beyond = (s.out[a] - 1) * s.stride[a] + s.kernel[a] - s.in[a] - s.before[a];
+    even = even && (count_padding ? beyond <= s.before[a] : beyond <= 0 && s.before[a] == 0);
+  }
+  const std::vector<float> weight(std::size_t(s.taps()), even ? float(1 / double(s.taps())) : 1),
+      share = even ? std::vector<float>() : shares(s, count_padding);
+  pieces(context.threads, x.extent(0) * x.extent(1), 16384 / planes.size(), [&](std::int64_t begin, std::int64_t end) {
+    const std::unique_ptr<float[]> room(planes.plain() ? nullptr : new float[std::size_t(planes.size())]);
+    for (std::int64_t map = begin; map < end; ++map) {
+      const float* ready = from.raw<float>() + map * product_of(s.in);
+      if (room) planes.load(loops, ready, room.get()), ready = room.get();
+      float* to = out.raw<float>() + map * s.places();
+      for (std::int64_t r = 0; r < s.rows(); r += s.out[1])
+        loops.taps(ready + planes.row(r), s.stride[1] * planes.pitch(), s.out[1], planes.taps().data(), weight.data(), s.taps(), 0,
+                   to + r * s.out[2], s.out[2], s.out[2]);
+      if (!even) times(to, 1, share.data(), 1, s.places(), to);
+    }
+  });
+  return out;
+}
+
 std::vector<AxisMap> adaptive_maps(const Tensor& x, const std::vector<std::int64_t>& size) {
   need(x, DType::f32, "x");
   const int axes = spatial_axes(x);
@@ -113,9 +155,11 @@ Tensor places(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps)
   return index;
 }
 
-Tensor largest(const Ops& ops, const Tensor& x, Tensor out, const std::vector<AxisMap>& maps) {
+/// `maps` gives the windows.
+template <class Maps>
+Tensor largest(const Ops& ops, const Tensor& x, Tensor out, Maps&& maps) {
   if (!ops.wanted({&x})) return out;
-  return ops.record("max_pool", out, {&x}, [s = x.shape(), index = places(ops, x, maps)](const Pull& p) -> std::vector<Tensor> {
+  return ops.record("max_pool", out, {&x}, [s = x.shape(), index = places(ops, x, maps())](const Pull& p) -> std::vector<Tensor> {
     const Tensor g = p.gradient().reshape(index.shape());
     return {p.ops.scatter_add(g, 2, index, s.count() / std::max<std::int64_t>(1, s[0] * s[1])).reshape(s)};
   });
@@ -125,7 +169,8 @@ Tensor largest(const Ops& ops, const Tensor& x, Tensor out, const std::vector<Ax
 
 Tensor Ops::max_pool(const Tensor& x, const PoolOptions& options) const {
   const Sliding s = pooled(x, options);
-  const auto maps = window_maps(s, true);
+  const auto maps = [&] { return window_maps(s, true); };
+  if (s.dilation != Triple{1, 1, 1}) maps();  // every window holds something
   const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, map_shape(x.extent(0), x.extent(1), s.axes, s.out));
   const auto& loops = kernel::maps_of(context_.isa);
   const Planes planes(s);
@@ -142,13 +187,19 @@ Tensor Ops::max_pool(const Tensor& x, const PoolOptions& options) const {
 }
 Tensor Ops::adaptive_max_pool(const Tensor& x, const std::vector<std::int64_t>& size) const {
   const auto maps = adaptive_maps(x, size);
-  return largest(*this, x, separable_max(*this, x, maps), maps);
+  return largest(*this, x, separable_max(*this, x, maps), [&] { return maps; });
 }
 
 Tensor Ops::average_pool(const Tensor& x, const PoolOptions& options) const {
   const Sliding s = pooled(x, options);
   if (s.dilation != Triple{1, 1, 1}) fail("dilation", "1 for an average", "more");
-  return separable(*this, x, window_maps(s, options.count_padding));
+  if (s.taps() > 32 || s.stride[2] > 2) return separable(*this, x, window_maps(s, options.count_padding));
+  return record("average_pool", averaged(context_, x, s, options.count_padding), {&x},
+                [s, padded = options.count_padding](const Pull& p) -> std::vector<Tensor> {
+                  std::vector<AxisMap> back;
+                  for (const AxisMap& map : window_maps(s, padded)) back.push_back(map.transposed());
+                  return {separable(p.ops, p.gradient(), back)};
+                });
 }
 Tensor Ops::adaptive_average_pool(const Tensor& x, const std::vector<std::int64_t>& size) const {
   need(x, DType::f32, "x");
