@@ -141,7 +141,7 @@ TEST(Elementwise, MasksOfAnyLength) {
 TEST(Elementwise, ColumnsOfAnyWidth) {
   for (const auto* table : tables())
     for (const std::int64_t rows : {1, 5, 40})
-      for (std::int64_t n = 1; n < 150; n += n < 40 ? 1 : 13) {
+      for (std::int64_t n = 1; n < 300; n += n < 40 ? 1 : 13) {
         const std::int64_t stride = n + 3;
         std::vector<float> x(std::size_t(rows * stride)), most(std::size_t(n), -infinity), least(std::size_t(n), infinity), y(x.size()),
             z(x.size());
@@ -149,7 +149,10 @@ TEST(Elementwise, ColumnsOfAnyWidth) {
         if (n > 4) x[std::size_t(rows / 2 * stride + 4)] = odd;
         std::vector<double> sums(std::size_t(n), 0), running(sums), exps(sums);
         std::vector<std::int64_t> place(std::size_t(n), -1);
+        std::vector<float> halves(std::size_t(n) + 1, 55.0f);
         table->add_rows(x.data(), rows, stride, n, sums.data());
+        table->sum_rows(x.data(), rows, stride, n, 0.5, halves.data());
+        EXPECT_EQ(halves.back(), 55.0f) << "written behind the end";
         table->run_rows(x.data(), rows, stride, n, running.data(), y.data());
         table->largest_rows(x.data(), rows, stride, n, most.data());
         table->smallest_rows(x.data(), rows, stride, n, least.data());
@@ -182,6 +185,7 @@ TEST(Elementwise, ColumnsOfAnyWidth) {
           EXPECT_EQ(most[at], high);
           EXPECT_EQ(least[at], low);
           EXPECT_EQ(sums[at], sum);
+          EXPECT_EQ(halves[at], float(sum / 2));
           EXPECT_EQ(running[at], sum);
           EXPECT_NEAR(exps[at], total, 1e-6 * total);
         }

@@ -18,38 +18,74 @@ inline void put_some(float* p, V x, int rest) {
 }
 /// sums[0, rest) += x.
 inline void add_to(double* sums, V x, int rest) {
+  constexpr int half = width / 2;
   if (rest == width) {
     store(sums, plus(load(sums), low_half(x)));
-    store(sums + width / 2, plus(load(sums + width / 2), high_half(x)));
+    store(sums + half, plus(load(sums + half), high_half(x)));
     return;
   }
-  float lane[width];
-  store(lane, x);
-  for (int l = 0; l < rest; ++l) sums[l] += double(lane[l]);
+  const int low = rest < half ? rest : half;
+  store_part(sums, plus(load_part(sums, low), low_half(x)), low);
+  store_part(sums + low, plus(load_part(sums + low, rest - low), high_half(x)), rest - low);
 }
 
-/// Four columns of vectors abreast, `deep` rows of them in f32.
+template <int N>
+using Count = std::integral_constant<int, N>;
+
+/// body(c, how many vectors, lanes of the last) over columns by four vectors, then by those that are left.
+template <class F>
+HEED_INLINE inline void groups(std::int64_t n, F body) {
+  std::int64_t c = 0;
+  for (; c + 4 * width <= n; c += 4 * width) body(c, Count<4>(), width);
+  if (c == n) return;
+  const int left = int(n - c + width - 1) / width, rest = int(n - c) - (left - 1) * width;
+  if (left == 1) body(c, Count<1>(), rest);
+  if (left == 2) body(c, Count<2>(), rest);
+  if (left == 3) body(c, Count<3>(), rest);
+  if (left == 4) body(c, Count<4>(), rest);
+}
+/// Vector v of the N at p, the last of `rest` lanes.
+template <int N>
+inline V one_of(const float* p, int v, int rest) {
+  return v + 1 < N || rest == width ? load(p + v * width) : load_part(p + v * width, rest);
+}
+
+/// Rows by eights, N vectors of each, in f32; what they leave goes to the sums.
+template <int N>
+HEED_INLINE inline void add_group(const float* x, std::int64_t rows, std::int64_t stride, double* sums, int rest) {
+  const auto some = [&](std::int64_t high) HEED_INLINE {
+    V sum[N];
+#pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) sum[v] = one_of<N>(x, v, rest);
+#pragma GCC unroll 8
+    for (std::int64_t r = 1; r < high; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) sum[v] = add(sum[v], one_of<N>(x + r * stride, v, rest));
+#pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) add_to(sums + v * width, sum[v], v + 1 < N ? width : rest);
+  };
+  for (; rows >= deep; rows -= deep, x += deep * stride) some(deep);
+  if (rows > 0) some(rows);
+}
 void add_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double* sums) {
-  for (std::int64_t r = 0; r < rows; r += deep) {
-    const std::int64_t high = rows - r < deep ? rows - r : deep;
-    const float* first = x + r * stride;
-    std::int64_t c = 0;
-    for (; c + 4 * width <= n; c += 4 * width) {
-      V sum[4];
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p) sum[p] = load(first + c + p * width);
-      for (std::int64_t i = 1; i < high; ++i)
-#pragma GCC unroll 4
-        for (int p = 0; p < 4; ++p) sum[p] = add(sum[p], load(first + i * stride + c + p * width));
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p) add_to(sums + c + p * width, sum[p], width);
-    }
-    for (; c < n; c += width) {
-      const int rest = n - c < width ? int(n - c) : width;
-      V sum = some_of(first + c, rest);
-      for (std::int64_t i = 1; i < high; ++i) sum = add(sum, some_of(first + i * stride + c, rest));
-      add_to(sums + c, sum, rest);
-    }
+  const std::int64_t high = n <= 4 * width ? rows : deep;
+  for (std::int64_t r = 0; r < rows; r += high)
+    groups(n, [=](std::int64_t c, auto many, int rest) HEED_INLINE {
+      add_group<decltype(many)::value>(x + r * stride + c, rows - r < high ? rows - r : high, stride, sums + c, rest);
+    });
+}
+
+/// The sums times factor.
+void sum_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double factor, float* to) {
+  constexpr int most = 256, half = width / 2;
+  for (std::int64_t c = 0; c < n; c += most) {
+    const std::int64_t some = n - c < most ? n - c : most;
+    double sums[most];
+    for (std::int64_t i = 0; i < some; i += half) store(sums + i, all(0));
+    add_rows(x + c, rows, stride, some, sums);
+    columns(some, [=, &sums](std::int64_t i, int rest) HEED_INLINE {
+      put_some(to + c + i, join(times(load(sums + i), all(factor)), times(load(sums + i + half), all(factor))), rest);
+    });
   }
 }
 
@@ -68,25 +104,21 @@ void run_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64
     for (std::int64_t r = 0; r < rows; ++r) to[r * stride + c] = float(sums[c] += double(x[r * stride + c]));
 }
 
+template <V (*best)(V, V), int N>
+void extreme_group(const float* x, std::int64_t rows, std::int64_t stride, float* to, int rest) {
+  V top[N];
+#pragma GCC unroll 4
+  for (int v = 0; v < N; ++v) top[v] = one_of<N>(to, v, rest);
+  for (std::int64_t r = 0; r < rows; ++r, x += stride)
+#pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) top[v] = best(one_of<N>(x, v, rest), top[v]);
+#pragma GCC unroll 4
+  for (int v = 0; v < N; ++v) put_some(to + v * width, top[v], v + 1 < N ? width : rest);
+}
 template <V (*best)(V, V)>
 void extreme_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, float* to) {
-  std::int64_t c = 0;
-  for (; c + 4 * width <= n; c += 4 * width) {
-    V top[4];
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; ++p) top[p] = load(to + c + p * width);
-    for (std::int64_t r = 0; r < rows; ++r)
-#pragma GCC unroll 4
-      for (int p = 0; p < 4; ++p) top[p] = best(load(x + r * stride + c + p * width), top[p]);
-#pragma GCC unroll 4
-    for (int p = 0; p < 4; ++p) store(to + c + p * width, top[p]);
-  }
-  for (; c < n; c += width) {
-    const int rest = n - c < width ? int(n - c) : width;
-    V top = some_of(to + c, rest);
-    for (std::int64_t r = 0; r < rows; ++r) top = best(some_of(x + r * stride + c, rest), top);
-    put_some(to + c, top, rest);
-  }
+  groups(n, [=](std::int64_t c, auto many, int rest)
+                HEED_INLINE { extreme_group<best, decltype(many)::value>(x + c, rows, stride, to + c, rest); });
 }
 
 /// From the last row to the first, places counted in floats.

@@ -3,6 +3,7 @@
 // numbers at a time, eight of which are added in f32 before they go on in f64, in one order, so that every instruction set gives the same.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include "heed/context.h"
 
@@ -47,6 +48,8 @@ struct ElementTable {
   // The same down columns c < n of rows `stride` apart, in order.
   /// sums[c] += x[r][c].
   void (*add_rows)(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double* sums);
+  /// to[c] = factor times the sum of x[r][c].
+  void (*sum_rows)(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double factor, float* to);
   /// sums[c] += x[r][c], which to[r][c] becomes.
   void (*run_rows)(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double* sums, float* to);
   /// to[c] = the largest or smallest of itself and x[r][c]; NaN wins.

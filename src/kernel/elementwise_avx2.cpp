@@ -103,6 +103,9 @@ inline D parts_of(D x, D& e) {
 inline V join(D low, D high) { return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1); }
 inline D load(const double* p) { return _mm256_loadu_pd(p); }
 inline void store(double* p, D x) { _mm256_storeu_pd(p, x); }
+inline __m256i first_wide(int n) { return _mm256_cvtepi32_epi64(_mm256_castsi256_si128(first(n))); }
+inline D load_part(const double* p, int n) { return _mm256_maskload_pd(p, first_wide(n)); }
+inline void store_part(double* p, D x, int n) { _mm256_maskstore_pd(p, first_wide(n), x); }
 inline float most(V x) {
   __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   four = _mm_max_ps(four, _mm_movehl_ps(four, four));

@@ -82,6 +82,8 @@ inline D parts_of(D x, D& e) {
 inline V join(D low, D high) { return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1); }
 inline D load(const double* p) { return _mm512_loadu_pd(p); }
 inline void store(double* p, D x) { _mm512_storeu_pd(p, x); }
+inline D load_part(const double* p, int n) { return _mm512_maskz_loadu_pd(__mmask8(first(n)), p); }
+inline void store_part(double* p, D x, int n) { _mm512_mask_storeu_pd(p, __mmask8(first(n)), x); }
 inline float most(V x) {
   const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
   __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

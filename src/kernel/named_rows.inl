@@ -143,6 +143,7 @@ constexpr ElementTable make_table() {
           log_softmax,
           normalise,
           add_rows,
+          sum_rows,
           run_rows,
           extreme_rows<larger>,
           extreme_rows<smaller>,

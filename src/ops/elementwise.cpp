@@ -19,7 +19,7 @@ Tensor map(const Context& context, const Tensor& x, F&& loop) {
   need(x, DType::f32, "x");
   const Tensor from = x.with_origin(nullptr).dense();
   Tensor out(DType::f32, x.shape());
-  sweep(context.threads, x.count(), 16384, [&, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
+  sweep(context.threads, x.count(), 16384, [=, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
     loop(source + begin, end - begin, to + begin);
   });
   return out;

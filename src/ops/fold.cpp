@@ -27,9 +27,9 @@ class Step {
 
   void run(const float* x, float* to) const {
     const std::int64_t each = std::max<std::int64_t>(16, 65536 / std::min(inner_, block) / 16 * 16), parts = (extent_ + each - 1) / each;
-    if (parts == 1) return part(x, extent_, 1, [&](std::int64_t at, double value) { to[at] = float(value); });
+    if (parts == 1) return part(x, extent_, 1, to);
     std::vector<double> found(std::size_t(outer_ * parts * inner_));  // [outer, parts, inner]
-    part(x, each, parts, [&](std::int64_t at, double value) { found[std::size_t(at)] = value; });
+    part(x, each, parts, found.data());
     pieces(threads_, outer_ * inner_, 16384 / parts, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         const double* first = found.data() + i / inner_ * parts * inner_ + i % inner_;
@@ -46,46 +46,50 @@ class Step {
     return a != a || (fold_ == Fold::largest ? a > b : a < b) ? a : b;
   }
 
-  /// give(place, value) for each part of `each` elements of each lane, [outer, parts, inner]; times the factor where there is one part.
-  template <class F>
-  void part(const float* x, std::int64_t each, std::int64_t parts, F&& give) const {
-    const double factor = fold_ == Fold::sum && parts == 1 ? factor_ : 1;
+  /// Each part of `each` elements of each lane to [outer, parts, inner]: in f32 what is left, where there is one part, or in f64.
+  template <class T>
+  void part(const float* x, std::int64_t each, std::int64_t parts, T* to) const {
+    constexpr bool last = std::is_same_v<T, float>;
+    const double factor = last ? factor_ : 1;
+    const auto extreme = fold_ == Fold::largest ? loops_.largest : loops_.smallest;
+    const auto extremes = fold_ == Fold::largest ? loops_.largest_rows : loops_.smallest_rows;
     if (inner_ == 1) {
       sweep(threads_, outer_ * parts, 16384 / each, [&](std::int64_t begin, std::int64_t end) {
-        if (fold_ == Fold::sum && parts == 1) {
-          for (std::int64_t i = begin; i < end; i += block) {
-            const std::int64_t rows = std::min(block, end - i);
-            double sums[block];
-            loops_.sums(x + i * extent_, rows, extent_, sums);
-            for (std::int64_t r = 0; r < rows; ++r) give(i + r, sums[r] * factor);
-          }
-          return;
-        }
-        for (std::int64_t i = begin; i < end; ++i) {
+        for (std::int64_t i = begin, rows; i < end; i += rows) {
           const std::int64_t first = i % parts * each, n = std::min(each, extent_ - first);
           const float* row = x + i / parts * extent_ + first;
-          give(i, fold_ == Fold::sum ? loops_.sum(row, n) * factor
-                                     : double(fold_ == Fold::largest ? loops_.largest(row, n) : loops_.smallest(row, n)));
+          rows = fold_ == Fold::sum && last ? std::min(block, end - i) : 1;
+          double sums[block];
+          if (fold_ == Fold::sum)
+            loops_.sums(row, rows, n, sums);
+          else
+            sums[0] = double(extreme(row, n));
+          for (std::int64_t r = 0; r < rows; ++r) to[i + r] = T(fold_ == Fold::sum ? sums[r] * factor : sums[r]);
         }
       });
       return;
     }
-    const std::int64_t blocks = (inner_ + block - 1) / block;
-    sweep(threads_, outer_ * parts * blocks, 16384 / (each * std::min(inner_, block)), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t job = begin; job < end; ++job) {
-        const std::int64_t o = job / blocks, c = job % blocks * block, wide = std::min(block, inner_ - c);
+    // Tasks are columns by 64, some of which go together.
+    const std::int64_t blocks = (inner_ + 63) / 64, unit = std::max(block / 64, 16384 / (each * std::min<std::int64_t>(inner_, 64)));
+    sweep(threads_, outer_ * parts * blocks, unit, [&](std::int64_t job, std::int64_t end) {
+      for (std::int64_t many; job < end; job += many) {
+        many = std::min({block / 64, end - job, blocks - job % blocks});
+        const std::int64_t o = job / blocks, c = job % blocks * 64, wide = std::min(many * 64, inner_ - c);
         const std::int64_t first = o % parts * each, rows = std::min(each, extent_ - first);
         const float* from = x + (o / parts * extent_ + first) * inner_ + c;
-        const std::int64_t at = o * inner_ + c;
-        if (fold_ == Fold::sum) {
-          double sums[block] = {};
-          loops_.add_rows(from, rows, inner_, wide, sums);
-          for (std::int64_t i = 0; i < wide; ++i) give(at + i, sums[i] * factor);
+        T* const at = to + o * inner_ + c;
+        float best[block];
+        float* most = best;
+        if constexpr (last) most = at;
+        if (fold_ != Fold::sum) {
+          std::fill_n(most, wide, fold_ == Fold::largest ? -infinity : infinity);
+          extremes(from, rows, inner_, wide, most);
+          if constexpr (!last) std::copy_n(most, wide, at);
+        } else if constexpr (last) {
+          loops_.sum_rows(from, rows, inner_, wide, factor, at);
         } else {
-          float best[block];
-          std::fill_n(best, wide, fold_ == Fold::largest ? -infinity : infinity);
-          (fold_ == Fold::largest ? loops_.largest_rows : loops_.smallest_rows)(from, rows, inner_, wide, best);
-          for (std::int64_t i = 0; i < wide; ++i) give(at + i, double(best[i]));
+          std::fill_n(at, wide, 0.0);
+          loops_.add_rows(from, rows, inner_, wide, at);
         }
       }
     });

@@ -28,8 +28,8 @@ Places places(const Context& context, const Tensor& index, const Shape& shape, i
   return {at.broadcast(Shape(extents)).dense(), rows};
 }
 
-/// out[o, place[o, e]] += x[o, e] for R lanes o, e in order; out begins with 0. Lanes side by side keep a sum that is written apart from its
-/// next reading.
+/// out[o, place[o, e]] += x[o, e] for R lanes o, e in order; out begins with 0. Lanes side by side keep a sum that is written apart from
+/// its next reading.
 template <int R>
 void scatter_lanes(const float* x, const std::int64_t* place, std::int64_t n, std::int64_t extent, float* out) {
   fill(out, R * extent, 0);

@@ -62,19 +62,19 @@ void pieces(int threads, std::int64_t count, std::int64_t unit, F&& body) {
     if (count > 0) body(std::int64_t{0}, count);
     return;
   }
-  const auto piece = [&](std::int64_t i, int) { body(i * unit, std::min(count, (i + 1) * unit)); };
+  const auto piece = [=](std::int64_t i, int) { body(i * unit, std::min(count, (i + 1) * unit)); };
   base::parallel(threads, (count + unit - 1) / unit, std::ref(piece));
 }
 
-/// The same in blocks of `unit`, the last block first in every other call: a call begins with what the one before left in the
-/// cache, which an order that repeats would have driven out by the time it comes there again.
+/// The same in blocks of an eighth of `unit` to a whole one, the last block first in every other call: a call begins with what the one
+/// before left in the caches, which an order that repeats would have driven out by the time it comes there again.
 template <class F>
 void sweep(int threads, std::int64_t count, std::int64_t unit, F&& body) {
   static thread_local bool back = false;
   back = !back;
-  const std::int64_t block = std::max<std::int64_t>(1, unit);
-  pieces(threads, count, unit, [&, down = back](std::int64_t begin, std::int64_t end) {
-    const std::int64_t blocks = (end - begin + block - 1) / block;
+  pieces(threads, count, unit, [=, down = back](std::int64_t begin, std::int64_t end) {
+    const std::int64_t block = std::max<std::int64_t>({std::min((end - begin) / 8, unit), unit / 8, 1}),
+                       blocks = (end - begin + block - 1) / block;
     for (std::int64_t i = 0; i < blocks; ++i) {
       const std::int64_t first = begin + (down ? blocks - 1 - i : i) * block;
       body(first, std::min(end, first + block));
