@@ -13,13 +13,16 @@ using namespace heed::ops;
 
 namespace {
 
+/// Elements that pay for a second thread, where a loop is bound by memory and where it computes.
+constexpr std::int64_t light = 32768, heavy = 16384;
+
 /// loop(from, count, to) over blocks of x.
 template <class F>
-Tensor map(const Context& context, const Tensor& x, F&& loop) {
+Tensor map(const Context& context, const Tensor& x, F&& loop, std::int64_t unit = heavy) {
   need(x, DType::f32, "x");
   const Tensor from = x.with_origin(nullptr).dense();
   Tensor out(DType::f32, x.shape());
-  sweep(context.threads, x.count(), 16384, [=, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
+  sweep(context.threads, x.count(), unit, [=, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
     loop(source + begin, end - begin, to + begin);
   });
   return out;
@@ -30,7 +33,7 @@ template <class F>
 void rows(int threads, const Shape& shape, const Tensor& a, const Tensor& b, F&& body) {
   const std::int64_t wide = shape.rank() ? shape[-1] : 1, count = shape.count();
   if (count == 0) return;
-  sweep(threads, count / wide, 16384 / wide, [&](std::int64_t begin, std::int64_t end) {
+  sweep(threads, count / wide, light / wide, [&](std::int64_t begin, std::int64_t end) {
     std::array<std::int64_t, max_rank> index{};
     std::int64_t first = 0, second = 0, rest = begin;
     for (int i = shape.rank() - 2; i >= 0; --i) {
@@ -82,7 +85,7 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, 
   Tensor out(dtype, shape);
   if (shape.count() == 0) return out;
   if (same && a.raw_view().contiguous() && b.raw_view().contiguous()) {
-    sweep(context.threads, shape.count(), 16384, [&](std::int64_t begin, std::int64_t end) {
+    sweep(context.threads, shape.count(), light, [&](std::int64_t begin, std::int64_t end) {
       loop(a.raw<float>() + begin, 1, b.raw<float>() + begin, 1, end - begin, out.raw<T>() + begin);
     });
     return out;
@@ -96,7 +99,7 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, 
     loop(left.raw<float>() + first + begin * s, s, right.raw<float>() + second + begin * t, t, count, out.raw<T>() + row * wide + begin);
   };
   if (left.rank() == 1)
-    sweep(context.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
+    sweep(context.threads, wide, light, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
   else
     rows(context.threads, left.shape(), left, right,
          [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
@@ -168,7 +171,7 @@ Tensor Ops::where(const Tensor& mask, const Tensor& a, const Tensor& b) const {
            out.raw<float>() + row * wide + begin);
   };
   if (left.rank() == 1)
-    sweep(context_.threads, wide, 16384, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
+    sweep(context_.threads, wide, light, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
   else
     rows(context_.threads, left.shape(), left, right,
          [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
@@ -223,11 +226,13 @@ Tensor Ops::negate(const Tensor& mask) const {
 namespace {
 /// loop(x, number).
 Tensor with_number(const Context& context, const Tensor& x, float number, kernel::ElementTable::Zip loop) {
-  return map(context, x, [=](const float* from, std::int64_t n, float* to) { loop(from, 1, &number, 0, n, to); });
+  return map(
+      context, x, [=](const float* from, std::int64_t n, float* to) { loop(from, 1, &number, 0, n, to); }, light);
 }
 /// A loop with parameters.
-Tensor curved(const Context& context, const Tensor& x, kernel::ElementTable::Curve loop, float a, float b = 0) {
-  return map(context, x, [=](const float* from, std::int64_t n, float* to) { loop(from, n, a, b, to); });
+Tensor curved(const Context& context, const Tensor& x, kernel::ElementTable::Curve loop, float a, float b = 0, std::int64_t unit = heavy) {
+  return map(
+      context, x, [=](const float* from, std::int64_t n, float* to) { loop(from, n, a, b, to); }, unit);
 }
 }  // namespace
 
@@ -265,7 +270,7 @@ HEED_MAP(softplus, HEED_LOOP(softplus), o.sigmoid(x))
 HEED_MAP(sqrt, HEED_LOOP(sqrt), o.div(o.full({}, 0.5f), y))
 HEED_MAP(rsqrt, HEED_LOOP(rsqrt), o.scale(o.div(y, x), -0.5f))
 HEED_MAP(square, zip<float>(context_, x, x, kernel::elements_of(context_.isa).mul), o.scale(x, 2))
-HEED_MAP(abs, HEED_LOOP(abs), o.sign(x))
+HEED_MAP(abs, map(context_, x, kernel::elements_of(context_.isa).abs, light), o.sign(x))
 HEED_MAP(sin, HEED_LOOP(sin), o.cos(x))
 HEED_MAP(cos, HEED_LOOP(cos), o.neg(o.sin(x)))
 HEED_MAP(erf, HEED_LOOP(erf), o.scale(o.exp(o.neg(o.square(x))), 1.1283791671f))
@@ -273,13 +278,13 @@ HEED_MAP(erf, HEED_LOOP(erf), o.scale(o.exp(o.neg(o.square(x))), 1.1283791671f))
 #undef HEED_LOOP
 
 Tensor Ops::sign(const Tensor& x) const {
-  return record("sign", map(context_, x, kernel::elements_of(context_.isa).sign), {&x},
+  return record("sign", map(context_, x, kernel::elements_of(context_.isa).sign, light), {&x},
                 [s = x.shape()](const Pull& p) -> std::vector<Tensor> { return {p.ops.full(s, 0)}; });
 }
 Tensor Ops::relu(const Tensor& x) const { return leaky_relu(x, 0); }
 Tensor Ops::leaky_relu(const Tensor& x, float slope) const {
   const auto& loops = kernel::elements_of(context_.isa);
-  const Tensor out = slope == 0 ? with_number(context_, x, 0, loops.max) : curved(context_, x, loops.leaky, slope);
+  const Tensor out = slope == 0 ? with_number(context_, x, 0, loops.max) : curved(context_, x, loops.leaky, slope, 0, light);
   return record("leaky_relu", out, {&x}, [x, slope](const Pull& p) -> std::vector<Tensor> {
     const Tensor above = p.ops.less(p.ops.full({}, 0), x);
     return {p.ops.where(above, p.gradient(), p.ops.scale(p.gradient(), slope))};
@@ -294,7 +299,7 @@ Tensor Ops::elu(const Tensor& x, float alpha) const {
 }
 Tensor Ops::clamp(const Tensor& x, float least, float most) const {
   if (!(least <= most)) fail("least", "at most " + std::to_string(most), std::to_string(least));
-  return record("clamp", curved(context_, x, kernel::elements_of(context_.isa).clamp, least, most), {&x},
+  return record("clamp", curved(context_, x, kernel::elements_of(context_.isa).clamp, least, most, light), {&x},
                 [x, least, most](const Pull& p) -> std::vector<Tensor> {
                   const Tensor outside = p.ops.either(p.ops.less(x, p.ops.full({}, least)), p.ops.less(p.ops.full({}, most), x));
                   return {p.ops.where(outside, p.ops.full({}, 0), p.gradient())};
@@ -305,7 +310,7 @@ Tensor Ops::pow(const Tensor& x, float exponent) const {
   const auto power = [&] {
     if (exponent == 1) return x.with_origin(nullptr).dense();
     if (exponent == 2) return zip<float>(context_, x, x, loops.mul);
-    if (exponent == 3) return map(context_, x, loops.cube);
+    if (exponent == 3) return map(context_, x, loops.cube, light);
     if (exponent == 0.5f) return map(context_, x, loops.sqrt);
     if (exponent == -0.5f) return map(context_, x, loops.rsqrt);
     return curved(context_, x, loops.power, exponent);

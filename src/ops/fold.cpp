@@ -70,7 +70,8 @@ class Step {
       return;
     }
     // Tasks are columns by 64, some of which go together.
-    const std::int64_t blocks = (inner_ + 63) / 64, unit = std::max(block / 64, 16384 / (each * std::min<std::int64_t>(inner_, 64)));
+    const std::int64_t blocks = (inner_ + 63) / 64,
+                       unit = std::max(std::min(block / 64, blocks), 16384 / (each * std::min<std::int64_t>(inner_, 64)));
     sweep(threads_, outer_ * parts * blocks, unit, [&](std::int64_t job, std::int64_t end) {
       for (std::int64_t many; job < end; job += many) {
         many = std::min({block / 64, end - job, blocks - job % blocks});

@@ -55,26 +55,25 @@ inline Lanes lanes(const Shape& shape, int axis) {
 /// and read the last time in its own cache.
 template <class F>
 void pieces(int threads, std::int64_t count, std::int64_t unit, F&& body) {
-  const std::int64_t workers = base::thread_count(threads);
-  const std::int64_t share = (count + workers - 1) / workers;
-  unit = std::max<std::int64_t>({unit, 1, share < 4096 ? share : (share + 63) / 64 * 64});
-  if (count <= unit) {
+  const std::int64_t most = std::min<std::int64_t>(base::thread_count(threads), count / std::max<std::int64_t>(1, unit));
+  if (most <= 1) {
     if (count > 0) body(std::int64_t{0}, count);
     return;
   }
-  const auto piece = [=](std::int64_t i, int) { body(i * unit, std::min(count, (i + 1) * unit)); };
-  base::parallel(threads, (count + unit - 1) / unit, std::ref(piece));
+  const std::int64_t even = (count + most - 1) / most, share = even < 4096 ? even : (even + 63) / 64 * 64;
+  const auto piece = [=](std::int64_t i, int) { body(i * share, std::min(count, (i + 1) * share)); };
+  base::parallel(threads, (count + share - 1) / share, std::ref(piece));
 }
 
-/// The same in blocks of an eighth of `unit` to a whole one, the last block first in every other call: a call begins with what the one
+/// The same in blocks of a sixteenth of `unit` to a whole one, the last block first in every other call: a call begins with what the one
 /// before left in the caches, which an order that repeats would have driven out by the time it comes there again.
 template <class F>
 void sweep(int threads, std::int64_t count, std::int64_t unit, F&& body) {
   static thread_local bool back = false;
   back = !back;
   pieces(threads, count, unit, [=, down = back](std::int64_t begin, std::int64_t end) {
-    const std::int64_t block = std::max<std::int64_t>({std::min((end - begin) / 8, unit), unit / 8, 1}),
-                       blocks = (end - begin + block - 1) / block;
+    const std::int64_t block = std::max<std::int64_t>({std::min((end - begin) / 8, unit), unit / 16, 1});
+    const std::int64_t blocks = (end - begin + block - 1) / block;
     for (std::int64_t i = 0; i < blocks; ++i) {
       const std::int64_t first = begin + (down ? blocks - 1 - i : i) * block;
       body(first, std::min(end, first + block));
