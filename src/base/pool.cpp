@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/pool.h"
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <array>
 #include <cstdlib>
 #include <cstring>
@@ -32,6 +36,21 @@ std::size_t rounded(std::size_t bytes) {
   std::size_t step = 64;
   while (step * 16 < bytes) step *= 2;
   return (bytes + step - 1) / step * step;
+}
+
+constexpr std::size_t large_page = std::size_t{2} << 20;
+
+/// Memory of the system, in large pages where it has them and at most a quarter would be lost: large results then miss few translations.
+void* from_system(std::size_t size) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  const std::size_t whole = (size + large_page - 1) / large_page * large_page;
+  if (most_kept > 0 && size >= large_page / 2) {
+    void* block = std::aligned_alloc(large_page, whole);
+    if (block) madvise(block, whole - size <= whole / 4 ? whole : size / 4096 * 4096, MADV_HUGEPAGE);  // advice: it may fail
+    return block;
+  }
+#endif
+  return std::aligned_alloc(64, size);
 }
 
 struct Pool {
@@ -117,10 +136,10 @@ void* take(std::size_t size) {
     }
     ++p.count.asked;
   }
-  void* block = std::aligned_alloc(64, size);
+  void* block = from_system(size);
   if (!block) {  // what waits may be what is missing
     empty_pool();
-    block = std::aligned_alloc(64, size);
+    block = from_system(size);
   }
   if (!block) throw std::bad_alloc();
   return block;

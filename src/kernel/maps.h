@@ -71,6 +71,11 @@ struct MapTable {
   /// mirrored.
   void (*points)(const float* at, std::int64_t n, std::int64_t high, std::int64_t wide, bool nearest, int edges, bool corners,
                  std::int32_t* index, float* weight);
+  /// For each l < lanes: to[l][there, there + n) = from[l][at, at + n), in bytes.
+  using Lanes = void (*)(const char* const* from, std::int64_t at, char* const* to, std::int64_t there, std::int64_t n, std::int64_t lanes);
+  Lanes copy;
+  /// The same in numbers of 32 bits, to[l][there + i] = from[l][at - i], or from[l][at].
+  Lanes turn, spread;
   /// out[i] += factor x[i].
   void (*add)(const float* x, float factor, float* out, std::int64_t n);
   /// out[i] = factor x[i] + offset.

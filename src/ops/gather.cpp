@@ -61,7 +61,7 @@ Tensor Ops::repeat(const Tensor& x, int axis, std::int64_t times) const {
   if (times < 0) fail("times", "0 or more", std::to_string(times));
   std::vector<std::int64_t> source;
   for (std::int64_t e = 0; e < x.extent(axis); ++e) source.insert(source.end(), std::size_t(times), e);
-  const Tensor out = picked(context_.threads, x, {axis_source(axis, source.data(), std::int64_t(source.size()))});
+  const Tensor out = picked(context_, x, {axis_source(axis, source.data(), std::int64_t(source.size()))});
   return record("repeat", out, {&x}, [s = x.shape(), axis, times](const Pull& p) -> std::vector<Tensor> {
     auto extents = s.vector();
     extents.insert(extents.begin() + axis + 1, times);
@@ -74,7 +74,7 @@ Tensor Ops::index_select(const Tensor& x, int axis, const Tensor& index) const {
   axis = axis_of(axis, x.rank());
   const Tensor at = indices(context_, index, x.extent(axis));
   if (index.rank() != 1) fail("index", "rank 1", index.shape().text());
-  const Tensor out = picked(context_.threads, x, {axis_source(axis, at.raw<std::int64_t>(), index.count())});
+  const Tensor out = picked(context_, x, {axis_source(axis, at.raw<std::int64_t>(), index.count())});
   return record("index_select", out, {&x}, [at, axis, extent = x.extent(axis)](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.index_add(p.gradient(), axis, at, extent)};
   });

@@ -2,11 +2,10 @@
 #include "ops/picked.h"
 
 #include <array>
-#include <bit>
-#include <cstring>
 #include <utility>
 
 #include "base/copy.h"
+#include "kernel/maps.h"
 
 namespace heed::ops {
 namespace {
@@ -15,30 +14,6 @@ template <class T>
 void copy_row(T* to, const T* from, std::int64_t count) {
   base::copy_bytes(reinterpret_cast<char*>(to), reinterpret_cast<const char*>(from), std::size_t(count) * sizeof(T));
 }
-template <class T>
-void fill_row(T* to, std::int64_t count, T value) {
-  if constexpr (sizeof(T) == sizeof(float))
-    base::fill(reinterpret_cast<float*>(to), count, std::bit_cast<float>(value));
-  else
-    std::fill_n(to, count, value);
-}
-/// to[i] = from[-i].
-template <class T>
-void reversed(T* to, const T* from, std::int64_t n) {
-  constexpr int k = sizeof(T) == 4 ? 4 : 1;
-  std::int64_t i = 0;
-  if constexpr (k == 4) {
-    typedef T Four __attribute__((vector_size(16)));
-    for (; i + 4 <= n; i += 4) {
-      Four x;
-      std::memcpy(&x, from - i - 3, sizeof x);
-      x = __builtin_shufflevector(x, x, 3, 2, 1, 0);
-      std::memcpy(to + i, &x, sizeof x);
-    }
-  }
-  for (; i < n; ++i) to[i] = from[-i];
-}
-
 /// A list as runs; none where they are short.
 std::vector<Run> runs_of(const std::int64_t* source, std::int64_t n) {
   std::vector<Run> runs;
@@ -61,77 +36,129 @@ std::vector<Run> runs_of(const std::int64_t* source, std::int64_t n) {
 struct Outer {
   std::int64_t extent, stride;  ///< the result's extent, the stride of x
   const std::int64_t* source;   ///< null: every element
+
+  /// Where element i begins; null: a fill.
+  template <class T>
+  const T* of(const T* x, std::int64_t i) const {
+    const std::int64_t at = source ? source[i] : i;
+    return at < 0 ? nullptr : x + at * stride;
+  }
 };
 
 /// out[lane, e, :] = x[place of the lane + source[e] * inner ...] for the last such axis.
 template <class T>
 struct Picking {
+  static constexpr int most = 32;  ///< lanes whose runs are copied one after the other
+
+  const kernel::MapTable& loops;
   const T* x;
   T* out;
   std::vector<Outer> outer;
   const std::int64_t* source;
   std::int64_t count, inner;
   std::vector<Run> runs;
-  T fill;
+  float fill;
 
-  /// Elements [first, last) of the lane whose elements begin at `from`; null: fills.
-  void lane(const T* from, std::int64_t first, std::int64_t last, T* to) const {
-    if (!from) return fill_row(to, (last - first) * inner, fill);
-    if (!runs.empty()) return by_runs(from, first, last, to);
+  void blank(char* const* to, std::int64_t there, std::int64_t n, int lanes) const {
+    const char* from[most];
+    std::fill_n(from, lanes, reinterpret_cast<const char*>(&fill));
+    loops.spread(from, 0, to, there, n, lanes);
+  }
+  /// Elements [first, last) by runs, for some lanes whose elements begin at `from`.
+  void by_runs(const char* const* from, char* const* to, int lanes, std::int64_t first, std::int64_t last) const {
+    const std::int64_t each = inner * std::int64_t(sizeof(T));
+    for (const Run& run : runs) {
+      const std::int64_t begin = std::max(first, run.begin), n = std::min(last, run.end) - begin, there = begin - first,
+                         at = run.from + (begin - run.begin) * run.step;
+      if (n <= 0) continue;
+      if (run.from < 0)
+        blank(to, there * inner, n * inner, lanes);
+      else if (run.step == 1)
+        loops.copy(from, at * each, to, there * each, n * each, lanes);
+      else if (run.step == -1 && each == 4)
+        loops.turn(from, at, to, there, n, lanes);
+      else if (run.step == 0 && each == 4)
+        loops.spread(from, at, to, there, n, lanes);
+      else
+        for (std::int64_t i = 0; i < n; ++i) loops.copy(from, (at + i * run.step) * each, to, (there + i) * each, each, lanes);
+    }
+  }
+  /// Elements [first, last) one by one.
+  void by_list(const T* from, std::int64_t first, std::int64_t last, T* to) const {
+    std::int64_t e = first;
     if (inner == 1) {
-      std::int64_t e = first;
       for (; e + 8 <= last; e += 8, to += 8)
 #pragma GCC unroll 8
         for (int i = 0; i < 8; ++i) to[i] = from[source[e + i]];
       for (; e < last; ++e) *to++ = from[source[e]];
       return;
     }
-    for (std::int64_t e = first; e < last; ++e, to += inner) copy_row(to, from + source[e] * inner, inner);
-  }
-  void by_runs(const T* from, std::int64_t first, std::int64_t last, T* to) const {
-    auto run = runs.begin();
-    while (run->end <= first) ++run;
-    for (std::int64_t e = first; e < last; ++run) {
-      const std::int64_t n = std::min(last, run->end) - e;
-      const T* at = from + (run->from + (e - run->begin) * run->step) * inner;
-      if (run->from < 0)
-        fill_row(to, n * inner, fill);
-      else if (run->step == 1)
-        copy_row(to, at, n * inner);
-      else if (run->step == -1 && inner == 1)
-        reversed(to, at, n);
-      else
-        for (std::int64_t i = 0; i < n; ++i) copy_row(to + i * inner, at + i * run->step * inner, inner);
-      to += n * inner, e += n;
+    constexpr std::int64_t line = 64 / sizeof(T);
+    const std::int64_t ahead = inner >= 2 * line ? std::max<std::int64_t>(1, 16 * line / inner) : last, wide = std::min(inner, 16 * line);
+    for (; e < last; ++e, to += inner) {
+      if (e + ahead < last)
+        for (std::int64_t i = 0; i < wide; i += line) __builtin_prefetch(from + source[e + ahead] * inner + i);
+      copy_row(to, from + source[e] * inner, inner);
     }
   }
-  void run(int threads) {
+  /// Elements [first, last) of a lane.
+  void part(const T* lane, std::int64_t first, std::int64_t last, T* next) const {
+    const char* from = reinterpret_cast<const char*>(lane);
+    char* to = reinterpret_cast<char*>(next);
+    if (!lane)
+      blank(&to, 0, (last - first) * inner, 1);
+    else if (!runs.empty())
+      by_runs(&from, &to, 1, first, last);
+    else
+      by_list(lane, first, last, next);
+  }
+  /// Lanes [i, stop) of the last outer axis.
+  void whole(const T* plane, std::int64_t i, std::int64_t stop, T* next) const {
+    const Outer& axis = outer.back();
+    const std::int64_t size = count * inner;
+    const int together = int(std::min<std::int64_t>(most, 8192 / size + 1));
+    const char* from[most];
+    char* to[most];
+    for (const T* before = nullptr; i < stop;) {
+      int n = 0;
+      for (; i < stop && n < together; ++i, next += size) {
+        const T* lane = plane ? axis.of(plane, i) : nullptr;
+        if (lane && !runs.empty())
+          from[n] = reinterpret_cast<const char*>(lane), to[n++] = reinterpret_cast<char*>(next);
+        else if (lane && lane == before)
+          copy_row(next, next - size, size);
+        else
+          part(lane, 0, count, next);
+        before = lane;
+      }
+      if (n > 0) by_runs(from, to, n, 0, count);
+    }
+  }
+  void run(int threads) const {
     std::int64_t lanes = 1;
     for (const Outer& axis : outer) lanes *= axis.extent;
     // Tasks are lanes, or blocks of elements of one.
     const std::int64_t block = std::min(count, std::max<std::int64_t>(1, 32768 / inner)), blocks = (count + block - 1) / block;
     pieces(threads, lanes * blocks, 32768 / (block * inner), [&](std::int64_t begin, std::int64_t end) {
       std::array<std::int64_t, max_rank> index{};
-      std::int64_t left = begin / blocks;
+      std::int64_t left = begin / blocks, first = begin % blocks * block;
       for (std::size_t a = outer.size(); a-- > 0; left /= outer[a].extent) index[a] = left % outer[a].extent;
-      std::int64_t part = begin % blocks;
-      const T* before = nullptr;
-      T* to = out + (begin / blocks * count + part * block) * inner;
-      for (std::int64_t job = begin; job < end; ++job) {
-        const T* from = x;
-        for (std::size_t a = 0; from && a < outer.size(); ++a) {
-          const std::int64_t at = outer[a].source ? outer[a].source[index[a]] : index[a];
-          from = at < 0 ? nullptr : from + at * outer[a].stride;
+      std::int64_t& i = index[outer.size() - 1];
+      T* next = out + (begin / blocks * count + first) * inner;
+      for (std::int64_t job = begin, some; job < end; job += some) {
+        const T* plane = x;
+        for (std::size_t a = 0; plane && a + 1 < outer.size(); ++a) plane = outer[a].of(plane, index[a]);
+        if (blocks == 1) {
+          some = std::min(outer.back().extent - i, end - job);
+          whole(plane, i, i + some, next);
+          next += some * count * inner, i += some;
+        } else {
+          const std::int64_t last = std::min(count, first + block);
+          part(plane ? outer.back().of(plane, i) : nullptr, first, last, next);
+          some = 1, next += (last - first) * inner;
+          if (first = last; last == count) first = 0, ++i;
         }
-        const std::int64_t first = part * block, last = std::min(count, first + block), size = (last - first) * inner;
-        if (from && from == before && runs.empty())
-          copy_row(to, to - size, size);
-        else
-          lane(from, first, last, to);
-        before = blocks == 1 ? from : nullptr, to += size;
-        if (++part < blocks) continue;
-        part = 0;
-        for (std::size_t a = outer.size(); a-- > 0 && ++index[a] == outer[a].extent;) index[a] = 0;
+        for (std::size_t a = outer.size(); --a > 0 && index[a] == outer[a].extent;) index[a] = 0, ++index[a - 1];
       }
     });
   }
@@ -152,7 +179,7 @@ std::vector<std::int64_t> places_of(const std::vector<Run>& runs) {
   return places;
 }
 
-Tensor picked(int threads, const Tensor& x, std::vector<AxisSource> axes, float fill) {
+Tensor picked(const Context& context, const Tensor& x, std::vector<AxisSource> axes, float fill) {
   auto extents = x.shape().vector();
   for (const AxisSource& a : axes) extents[std::size_t(a.axis)] = a.count;
   const Tensor out(x.dtype(), Shape(extents));
@@ -165,11 +192,14 @@ Tensor picked(int threads, const Tensor& x, std::vector<AxisSource> axes, float 
     dense = dense && (x.extent(i) == 1 || x.stride(i) == inner);
     if (i > last.axis) inner *= x.extent(i);
   }
-  if (!dense) from = from.dense(threads);
+  if (!dense) from = from.dense(context.threads);
   if (last.source && inner < 64) last.runs = runs_of(last.source, last.count);
+  // Long runs first: they bring the lines that the short ones write to.
+  std::stable_sort(last.runs.begin(), last.runs.end(), [](const Run& a, const Run& b) { return a.end - a.begin > b.end - b.begin; });
   std::vector<std::vector<std::int64_t>> lists(axes.size());
   std::vector<Outer> outer;
   std::size_t next = 0;
+  if (last.axis == 0) outer.push_back({1, 0, nullptr});
   for (int i = 0; i < last.axis; ++i) {
     const std::int64_t extent = extents[std::size_t(i)], stride = from.stride(i);
     if (axes[next].axis == i) {
@@ -177,15 +207,14 @@ Tensor picked(int threads, const Tensor& x, std::vector<AxisSource> axes, float 
       outer.push_back({extent, stride, axes[next++].source});
     } else if (!outer.empty() && !outer.back().source && outer.back().stride == extent * stride) {
       outer.back() = {outer.back().extent * extent, stride, nullptr};
-    } else if (extent > 1) {
+    } else if (extent > 1 || i + 1 == last.axis) {
       outer.push_back({extent, stride, nullptr});
     }
   }
   by_size(x.dtype(), [&](auto unit) {
     using T = decltype(unit);
-    T value{};
-    if constexpr (sizeof value == sizeof fill) value = std::bit_cast<T>(fill);
-    Picking<T>{from.raw<T>(), out.raw<T>(), outer, last.source, last.count, inner, last.runs, value}.run(threads);
+    Picking<T>{kernel::maps_of(context.isa), from.raw<T>(), out.raw<T>(), outer, last.source, last.count, inner, last.runs, fill}.run(
+        context.threads);
   });
   return out;
 }

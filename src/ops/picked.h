@@ -42,6 +42,6 @@ AxisSource axis_source(int axis, const std::int64_t* source, std::int64_t count)
 std::vector<std::int64_t> places_of(const std::vector<Run>& runs);
 
 /// x, of any dtype and strides, with such axes, which ascend; places are not checked. A fill is a number of f32. All axes in one pass.
-Tensor picked(int threads, const Tensor& x, std::vector<AxisSource> axes, float fill = 0);
+Tensor picked(const Context& context, const Tensor& x, std::vector<AxisSource> axes, float fill = 0);
 
 }  // namespace heed::ops

@@ -67,7 +67,7 @@ Tensor Ops::resize(const Tensor& x, const std::vector<std::int64_t>& size, Resam
     places.emplace_back(map.index.begin(), map.index.end());
     sources.push_back(axis_source(x.rank() - axes + int(sources.size()), places.back().data(), map.out()));
   }
-  return record("nearest", picked(context_.threads, x, std::move(sources)), {&x}, [maps](const Pull& p) -> std::vector<Tensor> {
+  return record("nearest", picked(context_, x, std::move(sources)), {&x}, [maps](const Pull& p) -> std::vector<Tensor> {
     std::vector<AxisMap> back;
     for (const AxisMap& map : maps) back.push_back(map.transposed());
     return {separable(p.ops, p.gradient(), back)};

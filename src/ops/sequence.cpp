@@ -61,7 +61,7 @@ Tensor Ops::flip(const Tensor& x, const std::vector<int>& axes) const {
   for (int i = 0; i < x.rank(); ++i)
     if (const std::int64_t n = x.extent(i); turned[std::size_t(i)]) sources.push_back(axis_source(i, {{0, n, n - 1, -1}}));
   if (sources.empty()) return x;
-  return record("flip", picked(context_.threads, x, std::move(sources)), {&x},
+  return record("flip", picked(context_, x, std::move(sources)), {&x},
                 [axes](const Pull& p) -> std::vector<Tensor> { return {p.ops.flip(p.gradient(), axes)}; });
 }
 
@@ -71,7 +71,7 @@ Tensor Ops::roll(const Tensor& x, int axis, std::int64_t places) const {
   const std::int64_t n = x.extent(axis), head = n == 0 ? 0 : (places % n + n) % n;
   AxisSource source = axis_source(axis, {{0, head, n - head, 1}, {head, n, 0, 1}});
   if (head == 0) source.runs.erase(source.runs.begin());
-  return record("roll", picked(context_.threads, x, {source}), {&x},
+  return record("roll", picked(context_, x, {source}), {&x},
                 [axis, places](const Pull& p) -> std::vector<Tensor> { return {p.ops.roll(p.gradient(), axis, -places)}; });
 }
 

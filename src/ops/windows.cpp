@@ -60,7 +60,7 @@ Tensor padded(const Ops& ops, const Tensor& x, const std::vector<Edge>& edges, P
   if (edges.empty()) return x;
   std::vector<AxisSource> sources;
   for (const Edge& edge : edges) sources.push_back(axis_source(edge.axis, runs_of(edge, x.extent(edge.axis), mode)));
-  return picked(ops.context().threads, x, std::move(sources), value);
+  return picked(ops.context(), x, std::move(sources), value);
 }
 
 }  // namespace
