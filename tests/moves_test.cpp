@@ -2,10 +2,12 @@
 // Copies of strided views, and the ops that move elements, against literal loops.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
 #include <random>
+#include <set>
 
-#include "base/parallel.h"
 #include "heed/ops.h"
 
 namespace heed {
@@ -107,6 +109,135 @@ TEST(Dense, AnotherDtypeOfAStridedView) {
     EXPECT_EQ(whole.data<std::int64_t>()[i], expected[i]);
     EXPECT_EQ(half.data<float>()[i], float(expected[i]));
   }
+}
+
+/// out[...] = x[source[0][i0], source[1][i1], ...], -1 a zero, bytes compared.
+void expect_taken(const Tensor& x, const std::vector<std::vector<std::int64_t>>& source, const Tensor& out, const char* what) {
+  const auto size = std::int64_t(size_of(x.dtype()));
+  ASSERT_TRUE(out.view().contiguous()) << what;
+  ASSERT_EQ(out.rank(), x.rank()) << what;
+  std::array<std::int64_t, max_rank> index{};
+  for (int i = 0; i < x.rank(); ++i) ASSERT_EQ(out.extent(i), std::int64_t(source[std::size_t(i)].size())) << what;
+  for (std::int64_t n = 0; n < out.count(); ++n) {
+    std::int64_t at = 0;
+    bool blank = false;
+    for (int i = 0; i < x.rank(); ++i) {
+      const std::int64_t from = source[std::size_t(i)][std::size_t(index[std::size_t(i)])];
+      blank |= from < 0, at += from * x.stride(i);
+    }
+    const char zeros[8] = {};
+    ASSERT_EQ(std::memcmp(out.data<char>() + n * size, blank ? zeros : x.data<char>() + at * size, std::size_t(size)), 0)
+        << what << " " << x.shape().text() << " to " << out.shape().text() << " element " << n << " of " << size << " bytes";
+    for (int i = x.rank() - 1; i >= 0 && ++index[std::size_t(i)] == out.extent(i); --i) index[std::size_t(i)] = 0;
+  }
+}
+
+std::vector<std::int64_t> counted(std::int64_t n) {
+  std::vector<std::int64_t> list;
+  for (std::int64_t i = 0; i < n; ++i) list.push_back(i);
+  return list;
+}
+/// Of an axis with edges.
+std::vector<std::int64_t> edged(std::int64_t n, std::int64_t before, std::int64_t after, PadMode mode) {
+  std::vector<std::int64_t> list;
+  for (std::int64_t i = -before; i < n + after; ++i) {
+    const std::int64_t mirrored = i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i;
+    const bool inside = i >= 0 && i < n;
+    list.push_back(mode == PadMode::zeros      ? (inside ? i : -1)
+                   : mode == PadMode::circular ? (i + n) % n
+                   : mode == PadMode::reflect  ? mirrored
+                                               : std::min(std::max<std::int64_t>(i, 0), n - 1));
+  }
+  return list;
+}
+
+TEST(Moves, TakeWhatALoopTakes) {
+  Draw draw{std::mt19937(7)};
+  Context context;
+  for (int round = 0; round < 800; ++round) {
+    const DType dtype = dtypes[round % 4];
+    const Tensor x = random_view(draw, dtype, round % 10 == 0 ? 90 : 12);
+    if (x.count() > 20000) continue;
+    context.threads = 1 + round % 3;
+    context.isa = round % 2 && runs_here(Isa::avx512) ? Isa::avx512 : Isa::avx2;
+    const Ops ops(context, false);
+    std::vector<std::vector<std::int64_t>> all;
+    for (int i = 0; i < x.rank(); ++i) all.push_back(counted(x.extent(i)));
+    const int axis = draw(0, x.rank() - 1), other = draw(0, x.rank() - 1);
+    const std::int64_t n = x.extent(axis);
+    const auto with = [&](int a, std::vector<std::int64_t> list) {
+      auto result = all;
+      result[std::size_t(a)] = std::move(list);
+      return result;
+    };
+    auto turned = all;
+    for (const int a : std::set<int>{axis, other}) std::reverse(turned[std::size_t(a)].begin(), turned[std::size_t(a)].end());
+    expect_taken(x, turned, ops.flip(x, axis == other ? std::vector<int>{axis} : std::vector<int>{axis, other}), "flip");
+    const std::int64_t places = draw(-30, 30);
+    auto rolled = all[std::size_t(axis)];
+    for (std::int64_t i = 0; i < n; ++i) rolled[std::size_t(i)] = (((i - places) % n) + n) % n;
+    expect_taken(x, with(axis, rolled), ops.roll(x, axis, places), "roll");
+    std::vector<std::int64_t> repeated, chosen;
+    for (std::int64_t i = 0; i < n; ++i) repeated.insert(repeated.end(), 3, i);
+    expect_taken(x, with(axis, repeated), ops.repeat(x, axis, 3), "repeat");
+    const Tensor index(DType::i64, {draw(0, 40)});
+    for (std::int64_t i = 0; i < index.count(); ++i) chosen.push_back(index.data<std::int64_t>()[i] = draw(0, int(n) - 1));
+    expect_taken(x, with(axis, chosen), ops.index_select(x, axis, index), "index_select");
+    if (dtype == DType::f32) {
+      for (const PadMode mode : {PadMode::zeros, PadMode::replicate, PadMode::reflect, PadMode::circular}) {
+        const auto most = [&](int a) {
+          return int(mode == PadMode::reflect ? x.extent(a) - 1 : mode == PadMode::circular ? x.extent(a) : 20);
+        };
+        auto padded = all;
+        std::vector<int> axes;
+        std::vector<std::int64_t> before, after;
+        for (const int a : std::set<int>{axis, other}) {
+          axes.insert(axes.begin(), a - (round % 2 ? x.rank() : 0));
+          before.insert(before.begin(), draw(0, most(a))), after.insert(after.begin(), draw(0, most(a)));
+          padded[std::size_t(a)] = edged(x.extent(a), before[0], after[0], mode);
+        }
+        expect_taken(x, padded, ops.extend(x, axes, before, after, mode), "extend");
+      }
+    }
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Moves, GatherOfAnySize) {
+  Draw draw{std::mt19937(8)};
+  Context context;
+  for (int round = 0; round < 400; ++round) {
+    const DType dtype = dtypes[round % 4];
+    context.threads = 1 + round % 3;
+    context.isa = round % 8 < 4 && runs_here(Isa::avx512) ? Isa::avx512 : Isa::avx2;
+    const std::int64_t outer = draw(1, 30), extent = round % 20 == 0 ? draw(1, 3000) : draw(1, 40), inner = draw(0, 2) ? 1 : draw(1, 5),
+                       n = draw(1, round % 20 == 0 ? 3000 : 40);
+    const Tensor memory(dtype, {outer, extent, inner}), index(DType::i64, {outer, n, inner});
+    const auto size = std::int64_t(size_of(dtype));
+    for (std::int64_t i = 0; i < memory.count() * size; ++i) memory.data<std::uint8_t>()[i] = std::uint8_t(draw(0, 255));
+    for (std::int64_t i = 0; i < index.count(); ++i) index.data<std::int64_t>()[i] = draw(0, int(extent) - 1);
+    const Tensor out = Ops(context, false).gather(memory, 1, index);
+    for (std::int64_t i = 0; i < out.count(); ++i) {
+      const std::int64_t at = (i / (n * inner) * extent + index.data<std::int64_t>()[i]) * inner + i % inner;
+      ASSERT_EQ(std::memcmp(out.data<char>() + i * size, memory.data<char>() + at * size, std::size_t(size)), 0) << i;
+    }
+    index.data<std::int64_t>()[draw(0, int(index.count()) - 1)] = draw(0, 1) ? -1 : extent;
+    ASSERT_THROW(Ops(context, false).gather(memory, 1, index), Error);
+  }
+}
+
+TEST(Moves, SeveralAxesAreChecked) {
+  const Ops ops{Context{}};
+  const Tensor x = ops.full({3, 4}, 1);
+  EXPECT_THROW(ops.pad(x, {0, 0}, {1}, {1}), Error);
+  EXPECT_THROW(ops.pad(x, {0, 1}, {1, 2, 3}, {1}), Error);
+  EXPECT_THROW(ops.pad(x, {0, 1}, {1}, {}), Error);
+  EXPECT_THROW(ops.pad(x, {0, 2}, {1}, {1}), Error);
+  EXPECT_THROW(ops.pad(x, {0, 1}, {1, -1}, {1}), Error);
+  EXPECT_THROW(ops.pad(x, {0}, {std::numeric_limits<std::int64_t>::max()}, {1}), Error);
+  EXPECT_THROW(ops.extend(x, {0, 1}, {3}, {1}, PadMode::reflect), Error);
+  EXPECT_THROW(ops.extend(x, {0, 1}, {4, 4}, {1}, PadMode::circular), Error);
+  EXPECT_EQ(ops.pad(x, std::vector<int>{}, {0}, {0}).shape(), x.shape());
 }
 
 }  // namespace

@@ -68,6 +68,7 @@ template <int N>
 using Count = std::integral_constant<int, N>;
 #include "kernel/windows.inl"
 #include "kernel/depthwise.inl"
+#include "kernel/lanes.inl"
 #include "kernel/maps.inl"
 
 }  // namespace avx2

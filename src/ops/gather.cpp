@@ -12,6 +12,22 @@ using namespace heed::ops;
 
 namespace {
 
+template <class T>
+void gather_rows(const T* lane, const std::int64_t* place, std::int64_t n, std::int64_t inner, T* to) {
+  for (std::int64_t e = 0; e < n; ++e)
+    copy_bytes(reinterpret_cast<char*>(to + e * inner), reinterpret_cast<const char*>(lane + place[e] * inner),
+               std::size_t(inner) * sizeof(T));
+}
+template <class T>
+void gather_elements(const T* lane, const std::int64_t* place, std::int64_t n, std::int64_t inner, T* to) {
+  if (inner > 1) {
+    for (std::int64_t e = 0; e < n; ++e, to += inner, place += inner)
+      for (std::int64_t i = 0; i < inner; ++i) to[i] = lane[place[i] * inner + i];
+    return;
+  }
+  for (std::int64_t e = 0; e < n; ++e) to[e] = lane[place[e]];
+}
+
 /// One index a row of `inner` elements, or (not rows) one an element; both dense.
 struct Places {
   Tensor at;
@@ -104,37 +120,35 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
   Tensor out(x.dtype(), shape);
   const Lanes cut = lanes(shape, axis);
   const std::int64_t extent = x.extent(axis), *first = at.raw<std::int64_t>();
-  const auto copy = [&, by_rows = rows](auto unit) {
-    const auto* source = from.raw<decltype(unit)>();
-    auto* to = out.raw<decltype(unit)>();
-    // Tasks are blocks of rows of one lane.
-    const std::int64_t block = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, cut.inner)),
-                       blocks = (cut.extent + block - 1) / block;
-    pieces(context_.threads, cut.outer * blocks, 16384 / std::max<std::int64_t>(1, std::min(block, cut.extent) * cut.inner),
-           [&](std::int64_t begin, std::int64_t end) {
-             for (std::int64_t job = begin; job < end; ++job) {
-               const std::int64_t o = job / blocks, row = o * cut.extent + job % blocks * block,
-                                  rest = std::min(block, (o + 1) * cut.extent - row);
-               const auto* lane = source + o * extent * cut.inner;
-               auto* at_row = to + row * cut.inner;
-               const std::int64_t* place = first + (by_rows ? row : row * cut.inner);
-               if (once && !loops.below(place, rest * cut.inner, extent)) {
-                 wrong = true;
-                 continue;
-               }
-               if (by_rows)
-                 for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner)
-                   copy_bytes(reinterpret_cast<char*>(at_row), reinterpret_cast<const char*>(lane + place[e] * cut.inner),
-                              std::size_t(cut.inner) * sizeof unit);
-               else if (cut.inner == 1)
-                 for (std::int64_t e = 0; e < rest; ++e) at_row[e] = lane[place[e]];
-               else
-                 for (std::int64_t e = 0; e < rest; ++e, at_row += cut.inner, place += cut.inner)
-                   for (std::int64_t i = 0; i < cut.inner; ++i) at_row[i] = lane[place[i] * cut.inner + i];
-             }
-           });
-  };
-  by_size(x.dtype(), copy);
+  by_size(x.dtype(), [&, by_rows = rows](auto unit) {
+    using T = decltype(unit);
+    // Places are checked some thousands at a time, where they are read.
+    const std::int64_t each = by_rows ? 1 : cut.inner, some = std::max<std::int64_t>(1, 512 / each);
+    sweep(context_.threads, cut.outer * cut.extent, 16384 / std::max<std::int64_t>(1, cut.inner),
+          [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = begin; row < end; row += some) {
+              const std::int64_t stop = std::min(end, row + some);
+              if (once && !loops.below(first + row * each, (stop - row) * each, extent)) {
+                wrong = true;
+                continue;
+              }
+              std::int64_t o = row / cut.extent;
+              for (std::int64_t r = row, n; r < stop; r += n, ++o) {
+                n = std::min(stop, (o + 1) * cut.extent) - r;
+                const T* lane = from.raw<T>() + o * extent * cut.inner;
+                T* to = out.raw<T>() + r * cut.inner;
+                if (sizeof(T) == sizeof(float) && cut.inner == 1) {
+                  const auto* x32 = reinterpret_cast<const float*>(lane);  // moved, never computed with
+                  loops.take(x32, first + r, n, reinterpret_cast<float*>(to), x32 + extent,
+                             r + n < stop && extent >= 1024 && extent <= 32 * n ? extent : 0);
+                } else if (by_rows)
+                  gather_rows(lane, first + r, n, cut.inner, to);
+                else
+                  gather_elements(lane, first + r * cut.inner, n, cut.inner, to);
+              }
+            }
+          });
+  });
   if (wrong) indices(context_, index, extent);  // says which
   return record("gather", out, {&x}, [at = at, axis, extent](const Pull& p) -> std::vector<Tensor> {
     return {p.ops.scatter_add(p.gradient(), axis, at, extent)};

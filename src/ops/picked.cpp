@@ -93,13 +93,7 @@ struct Picking {
       for (; e < last; ++e) *to++ = from[source[e]];
       return;
     }
-    constexpr std::int64_t line = 64 / sizeof(T);
-    const std::int64_t ahead = inner >= 2 * line ? std::max<std::int64_t>(1, 16 * line / inner) : last, wide = std::min(inner, 16 * line);
-    for (; e < last; ++e, to += inner) {
-      if (e + ahead < last)
-        for (std::int64_t i = 0; i < wide; i += line) __builtin_prefetch(from + source[e + ahead] * inner + i);
-      copy_row(to, from + source[e] * inner, inner);
-    }
+    for (; e < last; ++e, to += inner) copy_row(to, from + source[e] * inner, inner);
   }
   /// Elements [first, last) of a lane.
   void part(const T* lane, std::int64_t first, std::int64_t last, T* next) const {
@@ -139,7 +133,7 @@ struct Picking {
     for (const Outer& axis : outer) lanes *= axis.extent;
     // Tasks are lanes, or blocks of elements of one.
     const std::int64_t block = std::min(count, std::max<std::int64_t>(1, 32768 / inner)), blocks = (count + block - 1) / block;
-    pieces(threads, lanes * blocks, 32768 / (block * inner), [&](std::int64_t begin, std::int64_t end) {
+    sweep(threads, lanes * blocks, 32768 / (block * inner), [&](std::int64_t begin, std::int64_t end) {
       std::array<std::int64_t, max_rank> index{};
       std::int64_t left = begin / blocks, first = begin % blocks * block;
       for (std::size_t a = outer.size(); a-- > 0; left /= outer[a].extent) index[a] = left % outer[a].extent;

@@ -51,7 +51,7 @@ void join(int threads, std::int64_t rows, const std::vector<Part>& parts, char* 
   if (wide == 0 || rows == 0) return;
   constexpr std::size_t each = 262144;
   const auto cuts = std::int64_t((wide + each - 1) / each);
-  pieces(threads, rows * cuts, std::int64_t(131072 / std::min(wide, each)), [&](std::int64_t begin, std::int64_t end) {
+  sweep(threads, rows * cuts, std::int64_t(131072 / std::min(wide, each)), [&](std::int64_t begin, std::int64_t end) {
     if (cuts == 1) {
       char* to = out + std::size_t(begin) * wide;
       for (auto row = std::size_t(begin); row < std::size_t(end); ++row)

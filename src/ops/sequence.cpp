@@ -102,14 +102,14 @@ Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor
   if (mode != "max") {
     const Tensor factors = weights.defined() ? weights.with_origin(nullptr).dense() : Tensor(), sum(DType::f32, {bags, d});
     // Tasks are some bags, each summed in order.
-    pieces(context_.threads, bags, 16384 / std::max<std::int64_t>(1, (n / std::max<std::int64_t>(1, bags) + 1) * d),
-           [&](std::int64_t start, std::int64_t end) {
-             fill(sum.raw<float>() + start * d, (end - start) * d, 0);
-             kernel::elements_of(context_.isa)
-                 .add_at(values.raw<float>(), rows.raw<std::int64_t>() + first(start),
-                         factors.defined() ? factors.raw<float>() + first(start) : nullptr, first(end) - first(start), d, d,
-                         bag_of.raw<std::int64_t>() + first(start), sum.raw<float>());
-           });
+    sweep(context_.threads, bags, 16384 / std::max<std::int64_t>(1, (n / std::max<std::int64_t>(1, bags) + 1) * d),
+          [&](std::int64_t start, std::int64_t end) {
+            fill(sum.raw<float>() + start * d, (end - start) * d, 0);
+            kernel::elements_of(context_.isa)
+                .add_at(values.raw<float>(), rows.raw<std::int64_t>() + first(start),
+                        factors.defined() ? factors.raw<float>() + first(start) : nullptr, first(end) - first(start), d, d,
+                        bag_of.raw<std::int64_t>() + first(start), sum.raw<float>());
+          });
     const Tensor out =
         record("embedding_bag", sum, {&table, &weights}, [=, extent = table.extent(0)](const Pull& p) -> std::vector<Tensor> {
           const Tensor of = p.ops.index_select(p.gradient(), 0, bag_of);

@@ -102,5 +102,7 @@ CASES = {
     "pixel_unshuffle": [(lambda o, x: o.pixel_unshuffle(x, 2), lambda x: F.pixel_unshuffle(x, 2), [(2, 3, 6, 4)])],
     "windows": [(lambda o, x: o.windows(x, [3, 2]), lambda x: x.view(2, 2, 3, 2, 2, 5).transpose(2, 3).reshape(8, 6, 5), [(2, 6, 4, 5)])],
     "unwindows": [(lambda o, x: o.unwindows(x, [3, 2], [6, 4]), lambda x: x.view(2, 2, 2, 3, 2, 5).transpose(2, 3).reshape(2, 6, 4, 5), [(8, 6, 5)])],
-    "extend": [(lambda o, x, m=mode: o.extend(x, 2, 2, 1, m), lambda x, m=mode: F.pad(x, (2, 1), mode=m), [(2, 3, 5)]) for mode in ("reflect", "replicate", "circular")],
+    "extend": [(lambda o, x, m=mode: o.extend(x, 2, 2, 1, m), lambda x, m=mode: F.pad(x, (2, 1), mode=m), [(2, 3, 5)]) for mode in ("reflect", "replicate", "circular")]
+              + [(lambda o, x, m=mode: o.extend(x, [3, 2], [2, 1], [9, 3] if m == "replicate" else 3, m),
+                  lambda x, m=mode: F.pad(x, (2, 9 if m == "replicate" else 3, 1, 3), mode=m), [(2, 3, 5, 11)]) for mode in ("reflect", "replicate", "circular")],
 }
