@@ -28,81 +28,76 @@ Tensor map(const Context& context, const Tensor& x, F&& loop, std::int64_t unit 
   return out;
 }
 
-/// body(row, offset of a, offset of b) for every row along the last axis, rows in order.
-template <class F>
-void rows(int threads, const Shape& shape, const Tensor& a, const Tensor& b, F&& body) {
-  const std::int64_t wide = shape.rank() ? shape[-1] : 1, count = shape.count();
-  if (count == 0) return;
-  sweep(threads, count / wide, light / wide, [&](std::int64_t begin, std::int64_t end) {
-    std::array<std::int64_t, max_rank> index{};
-    std::int64_t first = 0, second = 0, rest = begin;
-    for (int i = shape.rank() - 2; i >= 0; --i) {
-      index[std::size_t(i)] = rest % shape[i];
-      first += index[std::size_t(i)] * a.stride(i), second += index[std::size_t(i)] * b.stride(i);
-      rest /= shape[i];
-    }
-    for (std::int64_t row = begin; row < end; ++row) {
-      body(row, first, second);
-      for (int i = shape.rank() - 2; i >= 0; --i) {
-        first += a.stride(i), second += b.stride(i);
-        if (++index[std::size_t(i)] < shape[i]) break;
-        first -= shape[i] * a.stride(i), second -= shape[i] * b.stride(i);
-        index[std::size_t(i)] = 0;
-      }
-    }
-  });
-}
+/// How two tensors, stretched to one shape, are walked: neighbouring axes on which both go on with one stride are one.
+struct Walk {
+  int rank = 0;
+  std::array<std::int64_t, max_rank> extent, a, b;
 
-/// Neighbouring axes that both walk with one stride become one: fewer, longer rows.
-void merge_axes(Tensor& a, Tensor& b) {
-  View x = a.raw_view(), y = b.raw_view();
-  std::vector<std::int64_t> extents{1};
-  std::vector<std::array<std::int64_t, 2>> strides{{0, 0}};
-  for (int i = 0; i < x.rank(); ++i) {
-    if (x.extent(i) == 1) continue;
-    auto& last = strides.back();
-    if (extents.back() == 1) {
-      extents.back() = x.extent(i), last = {x.stride(i), y.stride(i)};
-    } else if (last[0] == x.stride(i) * x.extent(i) && last[1] == y.stride(i) * x.extent(i)) {
-      extents.back() *= x.extent(i), last = {x.stride(i), y.stride(i)};
-    } else {
-      extents.push_back(x.extent(i)), strides.push_back({x.stride(i), y.stride(i)});
+  Walk(const Shape& shape, const View& x, const View& y) {
+    const auto stride = [&](const View& v, int axis) {
+      const int own = axis - shape.rank() + v.rank();
+      return own < 0 || v.extent(own) == 1 ? 0 : v.stride(own);
+    };
+    for (int i = 0; i < shape.rank(); ++i) {
+      if (shape[i] == 1) continue;
+      const std::int64_t n = shape[i], s = stride(x, i), t = stride(y, i);
+      if (rank == 0 || a[last()] != s * n || b[last()] != t * n) extent[std::size_t(rank++)] = 1;
+      extent[last()] *= n, a[last()] = s, b[last()] = t;
     }
+    if (rank == 0) rank = 1, extent[0] = 1, a[0] = b[0] = 0;
   }
-  x.shape = y.shape = Shape(extents);
-  for (std::size_t i = 0; i < strides.size(); ++i) x.strides[i] = strides[i][0], y.strides[i] = strides[i][1];
-  a = Tensor(x, std::make_shared<Tensor>(a));
-  b = Tensor(y, std::make_shared<Tensor>(b));
-}
+  std::size_t last() const { return std::size_t(rank - 1); }
+  /// Whether the rows along the last axis are ones for the loops: of stride 0 or 1.
+  bool first_fits() const { return a[last()] == 0 || a[last()] == 1; }
+  bool second_fits() const { return b[last()] == 0 || b[last()] == 1; }
+
+  /// body(place of the result, of a, of b, how many) for pieces of rows, in blocks.
+  template <class F>
+  void run(int threads, F&& body) const {
+    const std::int64_t wide = extent[last()], s = a[last()], t = b[last()];
+    if (rank == 1)
+      return sweep(threads, wide, light, [&](std::int64_t begin, std::int64_t end) { body(begin, begin * s, begin * t, end - begin); });
+    std::int64_t count = 1;
+    for (std::size_t i = 0; i < last(); ++i) count *= extent[i];
+    sweep(threads, count, light / wide, [&](std::int64_t begin, std::int64_t end) {
+      std::array<std::int64_t, max_rank> index{};
+      std::int64_t first = 0, second = 0, rest = begin;
+      for (std::size_t i = last(); i-- > 0; rest /= extent[i]) {
+        index[i] = rest % extent[i];
+        first += index[i] * a[i], second += index[i] * b[i];
+      }
+      for (std::int64_t row = begin; row < end; ++row) {
+        body(row * wide, first, second, wide);
+        for (std::size_t i = last(); i-- > 0;) {
+          first += a[i], second += b[i];
+          if (++index[i] < extent[i]) break;
+          first -= extent[i] * a[i], second -= extent[i] * b[i];
+          index[i] = 0;
+        }
+      }
+    });
+  }
+};
+
+Tensor stretched(const Tensor& x, const Shape& shape) { return x.with_origin(nullptr).broadcast(shape).dense(); }
 
 /// out[i] = loop(a[i], b[i]), shapes broadcast; T is the type of out.
 template <class T, class Loop>
 Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, DType dtype = DType::f32) {
   need(a, DType::f32, "a");
   need(b, DType::f32, "b");
-  const bool same = a.shape() == b.shape();
-  const Shape shape = same ? a.shape() : joint(a.shape(), b.shape(), "b");
+  const Shape shape = a.shape() == b.shape() ? a.shape() : joint(a.shape(), b.shape(), "b");
+  const Walk walk(shape, a.raw_view(), b.raw_view());
+  if (!walk.first_fits()) return zip<T>(context, stretched(a, shape), b, loop, dtype);
+  if (!walk.second_fits()) return zip<T>(context, a, stretched(b, shape), loop, dtype);
   Tensor out(dtype, shape);
   if (shape.count() == 0) return out;
-  if (same && a.raw_view().contiguous() && b.raw_view().contiguous()) {
-    sweep(context.threads, shape.count(), light, [&](std::int64_t begin, std::int64_t end) {
-      loop(a.raw<float>() + begin, 1, b.raw<float>() + begin, 1, end - begin, out.raw<T>() + begin);
-    });
-    return out;
-  }
-  Tensor left = a.with_origin(nullptr).broadcast(shape), right = b.with_origin(nullptr).broadcast(shape);
-  merge_axes(left, right);
-  if (left.stride(-1) != 0 && left.stride(-1) != 1) left = left.dense();
-  if (right.stride(-1) != 0 && right.stride(-1) != 1) right = right.dense();
-  const std::int64_t wide = left.extent(-1), s = left.stride(-1), t = right.stride(-1);
-  const auto run = [&](std::int64_t row, std::int64_t first, std::int64_t second, std::int64_t begin, std::int64_t count) {
-    loop(left.raw<float>() + first + begin * s, s, right.raw<float>() + second + begin * t, t, count, out.raw<T>() + row * wide + begin);
-  };
-  if (left.rank() == 1)
-    sweep(context.threads, wide, light, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
-  else
-    rows(context.threads, left.shape(), left, right,
-         [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
+  const std::int64_t s = walk.a[walk.last()], t = walk.b[walk.last()];
+  const auto *x = a.raw<float>(), *y = b.raw<float>();
+  auto* to = out.raw<T>();
+  walk.run(context.threads, [=](std::int64_t at, std::int64_t first, std::int64_t second, std::int64_t n) {
+    loop(x + first, s, y + second, t, n, to + at);
+  });
   return out;
 }
 
@@ -157,24 +152,19 @@ Tensor Ops::where(const Tensor& mask, const Tensor& a, const Tensor& b) const {
   need(a, DType::f32, "a");
   need(b, DType::f32, "b");
   const Shape shape = joint(joint(a.shape(), b.shape(), "b"), mask.shape(), "mask");
-  const Tensor pick = mask.broadcast(shape).dense();
-  const auto* chosen = pick.raw<std::uint8_t>();
-  const auto choose = kernel::elements_of(context_.isa).choose;
-  Tensor left = a.with_origin(nullptr).broadcast(shape), right = b.with_origin(nullptr).broadcast(shape), out(DType::f32, shape);
+  Tensor first = a.with_origin(nullptr), second = b.with_origin(nullptr);
+  if (!Walk(shape, first.raw_view(), second.raw_view()).first_fits()) first = stretched(first, shape);
+  if (!Walk(shape, first.raw_view(), second.raw_view()).second_fits()) second = stretched(second, shape);
+  const Walk walk(shape, first.raw_view(), second.raw_view());
+  const Tensor pick = mask.shape() == shape ? mask.dense() : mask.broadcast(shape).dense(), out(DType::f32, shape);
   if (shape.count() == 0) return out;
-  merge_axes(left, right);
-  if (left.stride(-1) != 0 && left.stride(-1) != 1) left = left.dense();
-  if (right.stride(-1) != 0 && right.stride(-1) != 1) right = right.dense();
-  const std::int64_t wide = left.extent(-1), s = left.stride(-1), t = right.stride(-1);
-  const auto run = [&](std::int64_t row, std::int64_t first, std::int64_t second, std::int64_t begin, std::int64_t n) {
-    choose(chosen + row * wide + begin, left.raw<float>() + first + begin * s, s, right.raw<float>() + second + begin * t, t, n,
-           out.raw<float>() + row * wide + begin);
-  };
-  if (left.rank() == 1)
-    sweep(context_.threads, wide, light, [&](std::int64_t begin, std::int64_t end) { run(0, 0, 0, begin, end - begin); });
-  else
-    rows(context_.threads, left.shape(), left, right,
-         [&](std::int64_t row, std::int64_t first, std::int64_t second) { run(row, first, second, 0, wide); });
+  const std::int64_t s = walk.a[walk.last()], t = walk.b[walk.last()];
+  const auto choose = kernel::elements_of(context_.isa).choose;
+  const auto *x = first.raw<float>(), *y = second.raw<float>();
+  walk.run(context_.threads,
+           [=, chosen = pick.raw<std::uint8_t>(), to = out.raw<float>()](std::int64_t at, std::int64_t i, std::int64_t j, std::int64_t n) {
+             choose(chosen + at, x + i, s, y + j, t, n, to + at);
+           });
   return record("where", out, {&a, &b}, [mask, s = a.shape(), t = b.shape()](const Pull& p) -> std::vector<Tensor> {
     const Tensor none = p.ops.full({}, 0);
     return {p.wants(0) ? p.ops.sum_to(p.ops.where(mask, p.gradient(), none), s) : Tensor(),

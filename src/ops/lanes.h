@@ -2,7 +2,9 @@
 // What the ops share: checks, broadcasting of shapes, and a dense tensor seen as [outer, extent, inner] around an axis.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,13 +26,13 @@ inline int axis_of(int axis, int rank) {
 /// The shape that a and b broadcast to.
 inline Shape joint(const Shape& a, const Shape& b, const char* argument) {
   const int rank = std::max(a.rank(), b.rank());
-  std::vector<std::int64_t> extents;
+  std::array<std::int64_t, max_rank> extents;
   for (int i = -rank; i < 0; ++i) {
     const std::int64_t x = -i > a.rank() ? 1 : a[i], y = -i > b.rank() ? 1 : b[i];
     if (x != y && x != 1 && y != 1) fail(argument, "a shape that broadcasts with " + a.text(), b.text());
-    extents.push_back(x == 1 ? y : x);
+    extents[std::size_t(rank + i)] = x == 1 ? y : x;
   }
-  return Shape(extents);
+  return Shape(std::span(extents.data(), std::size_t(rank)));
 }
 
 inline Shape with_axis(const Shape& shape, int axis, std::int64_t extent) {
