@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mechanism/bind.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cmath>
 
@@ -124,12 +125,19 @@ void take(Declaration& d, Role role, const Tensors& given, Symbols& symbols) {
 }
 
 Tensors starting_weights(const Declaration& d, const Symbols& symbols, std::uint64_t seed) {
+  // What a symbol is in examples is a default where it follows from parameters or inputs; a plain number is an example alone.
+  Symbols settled = symbols;
+  for (const auto& [symbol, text] : d.sizes) {
+    const bool follows = std::any_of(text.begin(), text.end(), [](unsigned char c) { return std::isalpha(c); });
+    if (symbol[0] == '*' || settled.contains(symbol) || !follows) continue;
+    if (const auto value = evaluate(text, settled)) settled[symbol] = *value;
+  }
   Tensors result;
   std::uint64_t stream = 0;
   for (const auto& entry : d.tensors) {
     if (entry->role != Role::weight || !entry->present || !(entry->required || !entry->samples.empty())) continue;
     for (const std::string& name : entry->samples.empty() ? std::vector{entry->name} : entry->samples)
-      result[name] = starting_weight(d, *entry, name, symbols, base::Random(seed, ++stream));
+      result[name] = starting_weight(d, *entry, name, settled, base::Random(seed, ++stream));
   }
   return result;
 }

@@ -48,6 +48,17 @@ def test_shapes_from_an_example():
     assert torch.equal(copy.deepcopy(module)(q=q, k=q, v=q), module(q=q, k=q, v=q))
 
 
+@pytest.mark.parametrize("slug", ["autoint", "biformer-bra", "duo-attention", "gat", "gatv2", "multi-token-attention", "nope", "pointer-network", "show-attend-tell",
+                                  "supergat", "value-residual", "variational-attention"])
+def test_shapes_from_parameters(slug):
+    """No example and no weights: the parameters of the official constructor settle every shape."""
+    case = next(load(p) for p in WITH_WEIGHTS if p.stem == slug)
+    module = heed.nn.Module(slug, **case.params)
+    module.load_state_dict({name: to_torch(array) for name, array in case.weights.items()})
+    out = module(**{name: to_torch(array) for name, array in case.inputs.items()})
+    assert torch.allclose(out, to_torch(case.outputs["out"]), rtol=1e-3, atol=1e-4)
+
+
 def test_loading_takes_up_optional_weights_and_refuses_unknown_ones():
     case = next(load(p) for p in CASES if load(p).slug == "kdgqa")
     required = {k: torch.as_tensor(v) for k, v in case.weights.items() if k.endswith(".weight")}

@@ -40,6 +40,7 @@ struct DuoAttention : Mechanism {
     d.weight("k_proj.weight", wk, keys + "*D hidden_size").when(layer, "step=layer");
     d.weight("v_proj.weight", wv, keys + "*D hidden_size").when(layer, "step=layer");
     d.weight("o_proj.weight", wo, "hidden_size num_attention_heads*D").when(layer, "step=layer");
+    d.size("D", "hidden_size//num_attention_heads");
     d.size("layers", "32");
     d.output("out", out, layer ? "B N hidden_size" : "layers Hk", layer ? "" : "full heads at a sparsity of 0.5");
     d.output("out_full", out_full, "B N hidden_size", "full attention alone").when(layer, "step=layer");

@@ -31,6 +31,7 @@ struct ValueResidual : Mechanism {
                       keys = (num_key_value_heads ? "num_key_value_heads" : "num_attention_heads") + std::string("*D");
     d.input("cos", cos, "N D", "of the rotation, its halves alike").no_gradient();
     d.input("sin", sin, "N D", "of the rotation").no_gradient();
+    d.size("D", "hidden_size//num_attention_heads");
     d.output("out", out, "B N hidden_size", "the last layer's");
     for (std::size_t l = 0; l < layers; ++l) {
       const std::string at = std::to_string(l);

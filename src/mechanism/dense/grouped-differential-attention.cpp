@@ -34,23 +34,25 @@ struct GroupedDifferential : Mechanism {
     d.param("subln_eps", subln_eps, "of the norm").least(0);
     d.param("embed_dim", embed_dim, "width of x; given, the module runs").least(1).computed("none: q, k, v are given");
     d.param("rope", rope, "rotation of the module's q and k").one_of({"none", "interleaved"});
-    d.input("q", q, "B N num_heads D", "groups of G signal heads and a noise head").when(!module, "no embed_dim");
-    d.input("k", k, "B N KV D", "even heads for signal, odd for noise").when(!module, "no embed_dim");
-    d.input("v", v, "B N KV D", "pairs of heads are one value of 2 D").when(!module, "no embed_dim");
+    const std::string D = head_dim ? "head_dim" : module ? "(embed_dim//(2*num_heads))" : "D";
+    d.input("q", q, "B N num_heads " + D, "groups of G signal heads and a noise head").when(!module, "no embed_dim");
+    d.input("k", k, "B N KV " + D, "even heads for signal, odd for noise").when(!module, "no embed_dim");
+    d.input("v", v, "B N KV " + D, "pairs of heads are one value of 2 D").when(!module, "no embed_dim");
     d.input("x", x, "B N embed_dim", "tokens").when(module, "embed_dim");
     const bool turned = module && rope == "interleaved";
     d.input("cos", cos, "N half", "half = D/2").when(turned, "rope=interleaved").no_gradient();
     d.input("sin", sin, "N half", "half = D/2").when(turned, "rope=interleaved").no_gradient();
-    d.weight("lambda_q1", lq1, "D");
-    d.weight("lambda_k1", lk1, "D");
-    d.weight("lambda_q2", lq2, "D");
-    d.weight("lambda_k2", lk2, "D");
-    d.weight("subln.weight", subln, "2*D");
+    d.weight("lambda_q1", lq1, D);
+    d.weight("lambda_k1", lk1, D);
+    d.weight("lambda_q2", lq2, D);
+    d.weight("lambda_k2", lk2, D);
+    d.weight("subln.weight", subln, "2*" + D);
     d.weight("q_proj.weight", wq, "embed_dim embed_dim").when(module, "embed_dim");
     d.weight("k_proj.weight", wk, "kv_dim embed_dim").when(module, "embed_dim");
     d.weight("v_proj.weight", wv, "kv_dim embed_dim").when(module, "embed_dim");
     d.weight("out_proj.weight", wo, "embed_dim embed_dim").when(module, "embed_dim");
-    d.output("out", out, module ? "B N embed_dim" : "B N num_q1_heads*2*D");
+    d.size("kv_dim", num_kv_heads ? "2*num_kv_heads*" + D : "embed_dim");
+    d.output("out", out, module ? "B N embed_dim" : "B N num_q1_heads*2*" + D);
     d.output("lambda_full", lambda_full, "1");
   }
 

@@ -51,6 +51,7 @@ struct MultiToken : Mechanism {
     d.weight("subln.weight", norm, D).when(group_norm, "group_norm");
     d.weight("gate.weight", w_gate, "1 " + D).when(add_gating, "add_gating");
     d.weight("gate.bias", b_gate, "1").when(add_gating, "add_gating");
+    if (head_dim) d.size("C", "n_heads*head_dim");
     d.output("out", out, "B N C");
     d.output("weights", weights, "B n_heads N N", "what multiplies the values");
   }

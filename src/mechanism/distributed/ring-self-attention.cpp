@@ -32,6 +32,7 @@ struct RingSelfAttention : Mechanism {
     d.weight("query_key_value.bias", b_qkv, "3*C").when(module, at);
     d.weight("dense.weight", w_dense, "C C").when(module, at);
     d.weight("dense.bias", b_dense, "C").when(module, at);
+    if (hidden_size) d.size("C", "hidden_size");
     d.output("out", out, module ? "B N C" : "B N H D");
     d.output("weights", weights, "B H N N");
     d.output("bytes_sent", bytes_sent, "ranks", "keys and values that a rank passes on").of(DType::i64);

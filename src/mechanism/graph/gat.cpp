@@ -29,24 +29,26 @@ struct Gat : Mechanism {
     d.param("in_features", in_features, "C of dense_adjacency").least(1).computed("from the weights");
     d.param("out_features", out_features, "O of dense_adjacency").least(1).computed("from the weights");
     d.param("alpha", alpha, "slope of the leaky ReLU of dense_adjacency");
-    d.input("x", x, "N C", "nodes").when(!two, "not bipartite");
-    d.input("x_src", x_src, "S C", "source nodes").when(two, "bipartite");
-    d.input("x_dst", x_dst, "N Cd", "target nodes").when(two, "bipartite");
+    const std::string C = !sparse && in_features ? "in_features" : sparse && !in_channels.empty() ? std::to_string(in_channels.front()) : "C";
+    const std::string Cd = in_channels.empty() ? "Cd" : std::to_string(in_channels.back());
+    d.input("x", x, "N " + C, "nodes").when(!two, "not bipartite");
+    d.input("x_src", x_src, "S " + C, "source nodes").when(two, "bipartite");
+    d.input("x_dst", x_dst, "N " + Cd, "target nodes").when(two, "bipartite");
     d.input("edge_index", edge_index, "2 E", "source and target of each edge")
         .of(DType::i64)
         .between("0", two ? "min(S,N)-1" : "N-1")
         .when(sparse, "not dense_adjacency");
     d.input("edge_attr", edge_attr, "E edge_dim", "features of the edges").when(edges, "edge_dim");
     d.input("adj", adj, "N N", "above 0 where node i attends to node j").between("-1", "1").no_gradient().when(!sparse, "dense_adjacency");
-    d.weight("lin.weight", lin, "heads*O C").when(sparse && !two, "not bipartite");
-    d.weight("lin_src.weight", lin_src, "heads*O C").when(two, "bipartite");
-    d.weight("lin_dst.weight", lin_dst, "heads*O Cd").when(two, "bipartite");
+    d.weight("lin.weight", lin, "heads*O " + C).when(sparse && !two, "not bipartite");
+    d.weight("lin_src.weight", lin_src, "heads*O " + C).when(two, "bipartite");
+    d.weight("lin_dst.weight", lin_dst, "heads*O " + Cd).when(two, "bipartite");
     d.weight("att_src", att_src, "1 heads O").when(sparse, "not dense_adjacency");
     d.weight("att_dst", att_dst, "1 heads O").when(sparse, "not dense_adjacency");
     d.weight("bias", bias, concat ? "heads*O" : "O").optional().sample().when(sparse, "not dense_adjacency");
     d.weight("lin_edge.weight", lin_edge, "heads*O edge_dim").when(edges, "edge_dim");
     d.weight("att_edge", att_edge, "1 heads O").when(edges, "edge_dim");
-    d.weight("W", w, "C O").when(!sparse, "dense_adjacency");
+    d.weight("W", w, C + " O").when(!sparse, "dense_adjacency");
     d.weight("a", a, "2*O 1").when(!sparse, "dense_adjacency");
     d.size("Cd", "C");
     d.size("E", "8*N");

@@ -22,12 +22,13 @@ struct Gatv2 : Mechanism {
     d.param("add_self_loops", add_self_loops, "loops are removed and one a node appended");
     d.param("share_weights", share_weights, "lin_r is lin_l");
     d.param("edge_dim", edge_dim, "De; given, edges have features").least(1).computed("none");
-    d.input("x", x, "N C", "nodes");
+    const std::string C = in_channels ? "in_channels" : "C";
+    d.input("x", x, "N " + C, "nodes");
     d.input("edge_index", edge_index, "2 E", "source and target of each edge").of(DType::i64).between("0", "N-1");
     d.input("edge_attr", edge_attr, "E edge_dim", "features of the edges").when(edge_dim.has_value(), "edge_dim");
-    d.weight("lin_l.weight", l_weight, "heads*O C");
+    d.weight("lin_l.weight", l_weight, "heads*O " + C);
     d.weight("lin_l.bias", l_bias, "heads*O").optional().sample();
-    d.weight("lin_r.weight", r_weight, "heads*O C").required = !share_weights;
+    d.weight("lin_r.weight", r_weight, "heads*O " + C).required = !share_weights;
     d.weight("lin_r.bias", r_bias, "heads*O").optional().sample();
     d.weight("att", att, "1 heads O");
     d.weight("bias", bias, concat ? "heads*O" : "O").optional().sample();

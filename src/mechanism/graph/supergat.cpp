@@ -35,6 +35,7 @@ struct Supergat : Mechanism {
     d.weight("weight", weight, "C heads*O");
     d.weight("att_mh_1", att, "1 heads 2*O").when(additive(), "attention_type=mask_only|gat_originated");
     d.weight("bias", bias, concat ? "heads*O" : "O");
+    if (in_channels) d.size("C", "in_channels");
     d.size("E", "8*N");
     d.size("O", out_channels ? "out_channels" : "D");
     d.size("En", "E");

@@ -39,6 +39,7 @@ struct Autoint : Mechanism {
     layer("", layers[0], count == 0, "no att_layer_num");
     for (std::size_t l = 0; l < layers.size(); ++l)
       layer(std::to_string(l) + ".", layers[l], l < count, "att_layer_num > " + std::to_string(l));
+    if (embedding_size) d.size("d", "embedding_size");
     d.output("out", out, "B M d");
     d.output("weights", weights, "B head_num M M").when(!att_layer_num, "a single layer");
   }

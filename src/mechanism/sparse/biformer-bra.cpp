@@ -37,6 +37,7 @@ struct BiformerBra : Mechanism {
     d.weight("output_linear.bias", wo_b, "C").when(!last, "layout=nchw");
     d.weight("lepe.weight", lepe_w, "C 1 side_dwconv side_dwconv").when(side_dwconv > 0, "side_dwconv");
     d.weight("lepe.bias", lepe_b, "C").when(side_dwconv > 0, "side_dwconv");
+    if (dim) d.size("C", "dim");
     d.size("H", "max(H//n_win,1)*n_win");
     d.size("W", "max(W//n_win,1)*n_win");
     d.output("out", out, last ? "B H W C" : "B C H W");

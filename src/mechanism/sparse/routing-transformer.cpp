@@ -70,6 +70,8 @@ struct RoutingTransformer : Mechanism {
     d.weight("to_v.weight", to_v, routed + " C").when(whole, "module");
     d.weight("to_out.weight", to_out, "C heads*" + own).when(whole, "module");
     d.size("c", "max(N//window_size,1)");
+    if (num_heads) d.size("H", "num_heads");
+    if (head_dim) d.size("D", "head_dim");
     d.output("out", out, whole ? "B N C" : "B N H D");
   }
 
