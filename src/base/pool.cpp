@@ -3,11 +3,14 @@
 
 #ifdef __linux__
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <mutex>
 #include <new>
@@ -18,16 +21,31 @@ namespace {
 
 // A sanitizer must see every block come and go.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::size_t most_kept = 0;
+constexpr bool keeps = false;
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-constexpr std::size_t most_kept = 0;
+constexpr bool keeps = false;
 #else
-constexpr std::size_t most_kept = std::size_t{512} << 20;
+constexpr bool keeps = true;
 #endif
 #else
-constexpr std::size_t most_kept = std::size_t{512} << 20;
+constexpr bool keeps = true;
 #endif
+
+/// The most bytes that wait: an eighth of the memory that this process may use, 4 GiB at most. A large result of fresh memory costs as
+/// much again as computing it, for the system clears its pages.
+std::size_t most_kept() {
+  static const std::size_t most = [] {
+    std::size_t memory = std::size_t{4} << 30;
+#ifdef __linux__
+    memory = std::size_t(sysconf(_SC_PHYS_PAGES)) * std::size_t(sysconf(_SC_PAGESIZE));
+    std::size_t group = 0;  // a container's share; "max" where there is no bound
+    if (std::ifstream file("/sys/fs/cgroup/memory.max"); file >> group) memory = std::min(memory, group);
+#endif
+    return std::min(memory / 8, std::size_t{4} << 30);
+  }();
+  return keeps ? most : 0;
+}
 
 constexpr std::size_t head = 64;  // bytes in front of the data
 
@@ -44,7 +62,7 @@ constexpr std::size_t large_page = std::size_t{2} << 20;
 void* from_system(std::size_t size) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   const std::size_t whole = (size + large_page - 1) / large_page * large_page;
-  if (most_kept > 0 && size >= large_page / 2) {
+  if (keeps && size >= large_page / 2) {
     void* block = std::aligned_alloc(large_page, whole);
     if (block) madvise(block, whole - size <= whole / 4 ? whole : size / 4096 * 4096, MADV_HUGEPAGE);  // advice: it may fail
     return block;
@@ -69,7 +87,7 @@ void keep_or_free(void* block, std::size_t size) {
   Pool& p = pool();
   {
     const std::lock_guard guard(p.lock);
-    if (p.count.kept + size <= most_kept) {
+    if (p.count.kept + size <= most_kept()) {
       p.waiting[size].push_back(block);
       p.count.kept += size;
       return;
@@ -88,7 +106,7 @@ struct Near {
   };
   std::array<List, largest / 64 + 1> lists;
 
-  List* of(std::size_t size) { return size <= largest && most_kept > 0 ? &lists[size / 64] : nullptr; }
+  List* of(std::size_t size) { return size <= largest && keeps ? &lists[size / 64] : nullptr; }
   static void* take(List& list) {
     void* block = list.first;
     std::memcpy(&list.first, block, sizeof(void*));
