@@ -23,13 +23,10 @@ inline V scale_far(V x, V n) {
   const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
   return mul(mul(x, two_to(half)), two_to(_mm256_sub_epi32(whole, half)));
 }
-/// Of x in [1, 16): the quarter of an octave that x lies in is the last four bits, 12 at 1.
-inline I octave_quarter(V x) { return _mm256_srli_epi32(_mm256_castps_si256(x), 21); }
-/// table[the last four bits of i].
-inline V pick(I i, const float* table) {
-  return _mm256_blendv_ps(_mm256_permutevar8x32_ps(load(table), i), _mm256_permutevar8x32_ps(load(table + 8), i),
-                          _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
-}
+/// Of x in [1, 16): the half of an octave that x lies in is the last three bits, 6 at 1.
+inline I octave_part(V x) { return _mm256_srli_epi32(_mm256_castps_si256(x), 22); }
+/// table[the last three bits of i].
+inline V pick(I i, const float* table) { return _mm256_permutevar8x32_ps(load(table), i); }
 /// x * 2^n, t being n + 3 * 2^22, where the exponent stays one of f32's.
 inline V scale_by_last(V x, V t) {
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
@@ -135,6 +132,21 @@ inline double total_of(const Eight& x) {
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
+
+/// For gelu_of(), a = |x|: the centre of the half of an octave that 1 + a lies in, those from 1.0 standing at 6, and a polynomial around
+/// it for 2^(47/64 a^2) times the share of the normal distribution beyond a.
+alignas(32) constexpr float gelu_centre[8] = {1.5f, 2.5f, 4.0f, 6.0f, 9.0f, 13.0f, 0.25f, 0.75f};
+alignas(32) constexpr float gelu_terms[8][8] = {
+    {0.210004359f, 0.149537057f, 0.109085627f, 0.0896636024f, 0.0910157859f, 0.140344292f, 0.414265841f, 0.301761329f},
+    {-0.0864351243f, -0.0415107384f, -0.0167301856f, -0.00449421536f, 0.00491632754f, 0.0222783126f, -0.293730646f, -0.170565471f},
+    {0.035386961f, 0.0137643544f, 0.00481370278f, 0.00199770345f, 0.00147867575f, 0.00343670207f, 0.172593221f, 0.0857727826f},
+    {-0.0125943311f, -0.0038233127f, -0.000931740622f, -0.000200281502f, 3.88203007e-05f, 0.000338531798f, -0.0862387717f, -0.0372706838f},
+    {0.00417083176f, 0.00102559745f, 0.000193862943f, 3.8228045e-05f, 1.273621e-05f, 3.25867186e-05f, 0.0384328701f, 0.0147028295f},
+    {-0.0012930925f, -0.000260462926f, -3.75401578e-05f, -5.04227046e-06f, -8.3866091e-08f, 2.41623252e-06f, -0.0156058753f,
+     -0.00534662744f},
+    {0.000393119291f, 6.5120119e-05f, 7.65251116e-06f, 7.8832187e-07f, 9.83011503e-08f, 1.72749751e-07f, 0.00594530953f, 0.00183650386f},
+    {-0.000108560176f, -1.51839586e-05f, -1.4102817e-06f, -1.09814593e-07f, -5.04310504e-09f, 7.03621605e-09f, -0.00207497412f,
+     -0.000584538036f}};
 
 #include "kernel/functions.inl"
 

@@ -18,7 +18,7 @@ inline V sqrt(V x) { return _mm512_sqrt_ps(x); }
 /// x * 2^n, n whole.
 inline V scale_far(V x, V n) { return _mm512_scalef_ps(x, n); }
 /// Of x in [1, 16): the quarter of an octave that x lies in is the last four bits, 12 at 1.
-inline I octave_quarter(V x) { return _mm512_srli_epi32(_mm512_castps_si512(x), 21); }
+inline I octave_part(V x) { return _mm512_srli_epi32(_mm512_castps_si512(x), 21); }
 /// table[the last four bits of i].
 inline V pick(I i, const float* table) { return _mm512_permutexvar_ps(i, load(table)); }
 /// x * 2^n, t being n + 3 * 2^22, where the exponent stays one of f32's.
@@ -111,6 +111,26 @@ inline double total_of(Eight x) {
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
+
+/// For gelu_of(), a = |x|: the centre of the quarter of an octave that 1 + a lies in, those from 1.0 standing at 12, and a polynomial
+/// around it for 2^(47/64 a^2) times the share of the normal distribution beyond a.
+alignas(64) constexpr float gelu_centre[16] = {1.25f, 1.75f, 2.25f, 2.75f, 3.5f,   4.5f,   5.5f,   6.5f,
+                                               8.0f,  10.0f, 12.0f, 14.0f, 0.125f, 0.375f, 0.625f, 0.875f};
+alignas(64) constexpr float gelu_terms[6][16] = {
+    {0.234039277f, 0.19042559f, 0.160839036f, 0.139963672f, 0.11878404f, 0.101818547f, 0.0924377292f, 0.0878931284f, 0.087552242f,
+     0.0974623561f, 0.121194497f, 0.166433066f, 0.453857243f, 0.38008678f, 0.324498773f, 0.281711489f},
+    {-0.10677848f, -0.0708655268f, -0.0491793826f, -0.0352860652f, -0.0223529637f, -0.012528793f, -0.00666298112f, -0.00262904819f,
+     0.00202343939f, 0.00804122631f, 0.0163012501f, 0.030310994f, -0.341241837f, -0.254342526f, -0.193877473f, -0.15076068f},
+    {0.0466227904f, 0.0273235962f, 0.0170610603f, 0.0112441918f, 0.00655668974f, 0.00366611383f, 0.00236254069f, 0.00174897304f,
+     0.00144097791f, 0.00167204591f, 0.00259483908f, 0.00467496505f, 0.208862677f, 0.143571839f, 0.101238884f, 0.0730764121f},
+    {-0.0177101418f, -0.00912420824f, -0.00503400341f, -0.00294228829f, -0.00143523409f, -0.000621972722f, -0.000291532953f,
+     -0.000134708403f, -1.50723727e-05f, 9.06975692e-05f, 0.000229140656f, 0.000497276371f, -0.108143121f, -0.0692467093f, -0.0455340929f,
+     -0.0306880437f},
+    {0.00627007196f, 0.00288277445f, 0.00142915407f, 0.000756395457f, 0.000327329064f, 0.000123585458f, 5.47110831e-05f, 2.82519213e-05f,
+     1.50063379e-05f, 1.37129373e-05f, 2.30354581e-05f, 4.83426884e-05f, 0.0499041192f, 0.0300276447f, 0.0185699873f, 0.0117827468f},
+    {-0.00204250403f, -0.000847339863f, -0.000380473386f, -0.000183109732f, -6.91388414e-05f, -2.19503163e-05f, -8.07569631e-06f,
+     -3.26285249e-06f, -8.0973075e-07f, 4.07084912e-07f, 1.53317137e-06f, 3.8134051e-06f, -0.0207999758f, -0.0118414797f, -0.00693199923f,
+     -0.00416603545f}};
 
 #include "kernel/functions.inl"
 

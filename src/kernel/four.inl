@@ -46,7 +46,7 @@ HEED_BY_FOUR(abs)
 HEED_BY_FOUR(round)
 HEED_BY_FOUR(scale_far)
 HEED_BY_FOUR(scale_by_last)
-HEED_BY_FOUR(octave_quarter)
+HEED_BY_FOUR(octave_part)
 HEED_BY_FOUR(pick)
 #undef HEED_BY_FOUR
 
