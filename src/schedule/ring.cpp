@@ -67,7 +67,7 @@ Tensor visible_pairs(Span q, Span k, std::int64_t c, const Tensor& query_segment
 std::vector<RankResult> ring_attention(const Ops& ops, Ring& ring, const std::vector<RankTensors>& local, std::int64_t tokens,
                                        std::int64_t causal_block) {
   const auto here = ring.here();
-  const std::int64_t P = ring.ranks(), c = causal_block;
+  const std::int64_t P = ring.ranks(), c = causal_block, n = (tokens + P - 1) / P;
   std::vector<Block> blocks;
   for (const RankTensors& t : local) {
     Block block{t.k, t.v};
@@ -89,7 +89,7 @@ std::vector<RankResult> ring_attention(const Ops& ops, Ring& ring, const std::ve
       const RankTensors& own = local[i];
       const std::int64_t resident = resident_of(here[i], step, P);
       const Span q = span_of(here[i], P, tokens), k = span_of(resident, P, tokens);
-      const bool seen = c == 0 || q.count == 0 || k.count == 0 || (q.begin + q.count - 1) / c >= k.begin / c;
+      const bool seen = c == 0 || (here[i] * n + n - 1) / c >= resident * n / c;  // of blocks without tokens as well
       results[i].resident.push_back(resident);
       results[i].computed.push_back(seen);
       if (!seen && results[i].sum.out.defined()) continue;

@@ -28,7 +28,7 @@ def reference(p, inputs, _):
     for step in range(P):
         for r in range(P):
             resident[r, step] = holds[r]
-            computed[r, step] = not c or tokens[r][-1] // c >= tokens[holds[r]][0] // c
+            computed[r, step] = not c or (r * n + n - 1) // c >= holds[r] * n // c
             if step + 1 < P:
                 sent[r] += 2 * B * len(tokens[holds[r]]) * G * D * size
         holds = [holds[(r - 1) % P] for r in range(P)]
@@ -47,5 +47,6 @@ def case(name, seed, P, N, H=2, G=2, B=2, D=3, bias=False, segments=0, **more):
 run("ring-attention", reference, [
     case("both-sides", 1, 4, 8), case("blocks-of-three", 2, 4, 12, causal_block_size=3), case("blocks-across-ranks", 3, 3, 10, causal_block_size=4, element_bytes=4), case("bias", 4, 2, 6, bias=True),
     case("bias-causal", 5, 4, 8, H=4, bias=True, causal_block_size=1), case("segments", 6, 4, 8, segments=3), case("segments-causal", 7, 4, 8, H=4, G=1, segments=2, causal_block_size=1, element_bytes=4),
-    case("uneven", 8, 4, 10, H=4, G=2, causal_block_size=1), case("one-rank", 9, 1, 5, causal_block_size=1), case("everything", 10, 3, 7, H=6, G=2, bias=True, segments=3, causal_block_size=2)],
+    case("uneven", 8, 4, 10, H=4, G=2, causal_block_size=1), case("one-rank", 9, 1, 5, causal_block_size=1), case("everything", 10, 3, 7, H=6, G=2, bias=True, segments=3, causal_block_size=2),
+    case("few-tokens", 11, 8, 5, G=1, causal_block_size=1)],
     "a query at a time")

@@ -29,7 +29,9 @@ struct Gat : Mechanism {
     d.param("in_features", in_features, "C of dense_adjacency").least(1).computed("from the weights");
     d.param("out_features", out_features, "O of dense_adjacency").least(1).computed("from the weights");
     d.param("alpha", alpha, "slope of the leaky ReLU of dense_adjacency");
-    const std::string C = !sparse && in_features ? "in_features" : sparse && !in_channels.empty() ? std::to_string(in_channels.front()) : "C";
+    const std::string C = !sparse && in_features           ? "in_features"
+                          : sparse && !in_channels.empty() ? std::to_string(in_channels.front())
+                                                           : "C";
     const std::string Cd = in_channels.empty() ? "Cd" : std::to_string(in_channels.back());
     d.input("x", x, "N " + C, "nodes").when(!two, "not bipartite");
     d.input("x_src", x_src, "S " + C, "source nodes").when(two, "bipartite");
