@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolutions of many geometries beside sums in f64: every way of reading windows, on every instruction set, the same bits on one
-// thread and on three.
+// Convolutions of many geometries, and products of bf16 under "fast", beside sums in f64: every way of reading windows, on every
+// instruction set, the same bits on one thread and on three.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -73,15 +74,18 @@ struct Given {
   Tensor x, weight, bias;
   ConvOptions options;
 
-  explicit Given(const Case& c)
+  explicit Given(const Case& c, bool rounded = false)
       : x(random(1, {c.batch, c.inputs, c.high, c.wide})),
         weight(random(2, c.transposed ? Shape{c.inputs, c.outputs / c.groups, c.kernel, c.across}
                                       : Shape{c.outputs, c.inputs / c.groups, c.kernel, c.across})),
         bias(random(3, {c.outputs})) {
     options.stride = {c.stride}, options.padding = {c.padding}, options.dilation = {c.dilation}, options.groups = c.groups;
     options.transposed = c.transposed;
+    if (rounded) x = x.to(DType::bf16).to(DType::f32), weight = weight.to(DType::bf16).to(DType::f32);
   }
-  Tensor on(Isa isa, int threads) const { return Ops(Context{.threads = threads, .isa = isa}).conv(x, weight, bias, options); }
+  Tensor on(Isa isa, int threads, Precision precision = Precision::strict) const {
+    return Ops(Context{.threads = threads, .isa = isa, .precision = precision}).conv(x, weight, bias, options);
+  }
 };
 
 /// Each element of the result and the sum of its terms' sizes.
@@ -111,19 +115,58 @@ void reference(const Case& c, const Given& given, const Shape& shape, std::vecto
 }
 
 TEST(Conv, EveryGeometryOnEveryInstructionSet) {
-  for (const Case& c : cases) {
-    const Given given(c);
-    std::vector<double> want, size;
-    reference(c, given, given.on(Isa::avx2, 1).shape(), want, size);
+  for (const Case& c : cases)
+    for (const Precision precision : {Precision::strict, Precision::fast}) {
+      const Given given(c, precision == Precision::fast);  // products of numbers of bf16 are exact
+      std::vector<double> want, size;
+      reference(c, given, given.on(Isa::avx2, 1).shape(), want, size);
+      for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::avx512_bf16_emulated, Isa::amx_emulated}) {
+        if (!runs_here(isa)) continue;
+        const Tensor one = given.on(isa, 1, precision), many = given.on(isa, 3, precision);
+        ASSERT_EQ(std::memcmp(one.data<float>(), many.data<float>(), std::size_t(one.count()) * 4), 0) << c.text() << name_of(isa);
+        const std::int64_t places = one.extent(2) * one.extent(3);
+        for (std::int64_t i = 0; i < one.count(); ++i)
+          ASSERT_NEAR(one.data<float>()[i], want[std::size_t(i)] + given.bias.data<float>()[i / places % c.outputs],
+                      1e-5 * (1 + size[std::size_t(i)]))
+              << c.text() << name_of(isa) << " at " << i;
+      }
+    }
+}
+
+TEST(Conv, FastRoundsToBf16WhereThereAreProductsOfIt) {
+  const Case c{1, 16, 9, 20, 6, 3, 3, 1, 1};
+  const Given given(c), rounded(c, true);
+  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::avx512_bf16_emulated}) {
+    if (!runs_here(isa)) continue;
+    const Tensor strict = given.on(isa, 1), fast = given.on(isa, 1, Precision::fast), of_rounded = rounded.on(isa, 1, Precision::fast);
+    const auto same = [](const Tensor& a, const Tensor& b) {
+      return std::memcmp(a.data<float>(), b.data<float>(), std::size_t(a.count()) * 4) == 0;
+    };
+    const bool pairs = isa == Isa::avx512_bf16 || isa == Isa::avx512_bf16_emulated;
+    EXPECT_EQ(same(strict, fast), !pairs) << name_of(isa);
+    EXPECT_EQ(same(fast, of_rounded), pairs) << name_of(isa);
+  }
+}
+
+TEST(Linear, FastProductsOfPairs) {
+  for (const auto& [rows, in, out] : {std::array<std::int64_t, 3>{16, 7, 5}, {33, 64, 40}, {100, 1025, 17}, {70, 513, 200}}) {
+    const Tensor x = random(4, {rows, in}).to(DType::bf16).to(DType::f32), w = random(5, {out, in}).to(DType::bf16).to(DType::f32),
+                 b = random(6, {out});
     for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::avx512_bf16_emulated, Isa::amx_emulated}) {
       if (!runs_here(isa)) continue;
-      const Tensor one = given.on(isa, 1), many = given.on(isa, 3);
-      ASSERT_EQ(std::memcmp(one.data<float>(), many.data<float>(), std::size_t(one.count()) * 4), 0) << c.text() << name_of(isa);
-      const std::int64_t places = one.extent(2) * one.extent(3);
-      for (std::int64_t i = 0; i < one.count(); ++i)
-        ASSERT_NEAR(one.data<float>()[i], want[std::size_t(i)] + given.bias.data<float>()[i / places % c.outputs],
-                    1e-5 * (1 + size[std::size_t(i)]))
-            << c.text() << name_of(isa) << " at " << i;
+      const auto on = [&](int threads) {
+        return Ops(Context{.threads = threads, .isa = isa, .precision = Precision::fast}).linear(x, w, b);
+      };
+      const Tensor one = on(1), many = on(3);
+      ASSERT_EQ(std::memcmp(one.data<float>(), many.data<float>(), std::size_t(one.count()) * 4), 0) << name_of(isa);
+      for (std::int64_t i = 0; i < one.count(); ++i) {
+        double want = b.data<float>()[i % out], size = 0;
+        for (std::int64_t k = 0; k < in; ++k) {
+          const double term = double(x.data<float>()[i / out * in + k]) * w.data<float>()[i % out * in + k];
+          want += term, size += std::abs(term);
+        }
+        ASSERT_NEAR(one.data<float>()[i], want, 1e-5 * (1 + size)) << name_of(isa) << " " << in << " at " << i;
+      }
     }
   }
 }

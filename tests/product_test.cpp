@@ -56,7 +56,9 @@ TEST(Product, EveryInstructionSetAndStride) {
               std::vector<float> out(std::size_t(m * (n + 1)), -7.0f);
               Context context;
               context.isa = isa, context.threads = threads;
-              product::run(context, 1, m, n, k, [&](std::int64_t) { return product::Job{a.matrix, b.matrix, out.data(), n + 1}; });
+              product::run(context, product::loops_of(context.isa), 1, m, n, k, [&](std::int64_t) {
+                return product::Job{a.matrix, b.matrix, out.data(), n + 1};
+              });
               int wrong = 0;
               for (std::int64_t i = 0; i < m; ++i) {
                 for (std::int64_t j = 0; j < n; ++j)  // 256 terms of a chain, then the chains

@@ -43,6 +43,9 @@ struct MapTable {
   /// c[rows, n] = start[row], or c where that is null, + a[rows, channels taps] (rows `row` floats apart) by n <= 64 windows.
   void (*windows)(const Windows& w, const float* a, std::int64_t row, std::int64_t rows, const float* start, float* c, std::int64_t ldc,
                   std::int64_t n);
+  /// The same of words, two bf16 each; null where there is no instruction for them.
+  void (*paired_windows)(const Windows& w, const float* a, std::int64_t row, std::int64_t rows, const float* start, float* c,
+                         std::int64_t ldc, std::int64_t n);
   /// For each row, rows of x `apart` and rows of out `out_apart` floats apart: out[i] = start + sum over t of weight[t] x[offset[t] + i].
   void (*taps)(const float* x, std::int64_t apart, std::int64_t rows, const std::int64_t* offset, const float* weight, std::int64_t count,
                float start, float* out, std::int64_t out_apart, std::int64_t n);
@@ -87,10 +90,10 @@ struct MapTable {
   std::int64_t least_in_line;
 };
 
-extern const MapTable avx2_maps, avx512_maps;
+extern const MapTable avx2_maps, avx512_maps, avx512_bf16_maps;
 
 inline const MapTable& maps_of(Isa isa) {
-  return isa == Isa::avx512 || isa == Isa::avx512_bf16 || isa == Isa::amx ? avx512_maps : avx2_maps;
+  return isa == Isa::avx512 ? avx512_maps : isa == Isa::avx512_bf16 || isa == Isa::amx ? avx512_bf16_maps : avx2_maps;
 }
 
 }  // namespace heed::kernel

@@ -359,6 +359,7 @@ double squares(const float* x, float mean, std::int64_t n) {
 }
 
 constexpr MapTable make_table() {
-  return {depthwise, windows, taps, slide, columns, quads, weave,  skip, largest, dots,
-          pick,      points,  copy, turn,  spread,  add,   affine, sum,  squares, width == 16 ? 1 : 24};
+  return {depthwise, windows, nullptr, taps,   slide, columns, quads,
+          weave,     skip,    largest, dots,   pick,  points,  copy,
+          turn,      spread,  add,     affine, sum,   squares, width == 16 ? 1 : 24};
 }

@@ -74,10 +74,27 @@ using Count = std::integral_constant<int, N>;
 #include "kernel/maps.inl"
 
 }  // namespace avx512
+
+/// Pairs of bf16 stand in the place of floats.
+namespace avx512_bf16 {
+
+using avx512::V, avx512::width, avx512::Mask, avx512::Count;
+using avx512::zero, avx512::set1, avx512::load, avx512::store, avx512::load_part, avx512::store_part, avx512::add, avx512::pin;
+using avx512::mask_of, avx512::load_where;
+inline void accumulate(V& c, V a, V b) { asm("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b)); }
+
+#include "kernel/windows.inl"
+
+}  // namespace avx512_bf16
 }  // namespace
 }  // namespace heed::kernel
 #pragma GCC pop_options
 
 namespace heed::kernel {
+static constexpr MapTable with_pairs(MapTable table) {
+  table.paired_windows = avx512_bf16::windows;
+  return table;
+}
 constinit const MapTable avx512_maps = avx512::make_table();
+constinit const MapTable avx512_bf16_maps = with_pairs(avx512::make_table());
 }

@@ -17,7 +17,7 @@ const Direct avx512_bf16_direct = plain_bf16_direct;
 const ElementTable elements_avx512 = elements_avx2;
 const FourierTable avx512_fourier = avx2_fourier;
 const ListTable avx512_lists = avx2_lists;
-const MapTable avx512_maps = avx2_maps;
+const MapTable avx512_maps = avx2_maps, avx512_bf16_maps = avx2_maps;
 const RowTable avx512_rows = avx2_rows;
 const ScanTable scan_avx512 = scan_avx2;
 }  // namespace heed::kernel

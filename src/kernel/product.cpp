@@ -65,6 +65,17 @@ const Loops& loops_of(Isa isa) {
   }
 }
 
+const Loops* paired_loops_of(Isa isa) {
+  static const auto paired = [](const Loops& from) {
+    Loops loops = from;
+    loops.f32 = loops.bf16, loops.turned = nullptr;
+    return loops;
+  };
+  static const Loops vector = paired(avx512_bf16_loops), emulated = paired(emulated_loops);
+  const Loops& loops = loops_of(isa);
+  return !loops.bf16 ? nullptr : &loops == &emulated_loops ? &emulated : &vector;
+}
+
 Blocks blocks_of(int threads, std::int64_t jobs, std::int64_t m, std::int64_t n) {
   Blocks cut{512, 256, 0, 0};
   const int workers = base::thread_count(threads);
@@ -88,7 +99,7 @@ void block(const Loops& loops, const Job& job, std::int64_t row, std::int64_t ro
   float* out = job.out + row * job.out_row + column;
   if (k == 0)
     for (std::int64_t i = 0; i < rows; ++i) std::fill(out + i * job.out_row, out + i * job.out_row + columns, 0.0f);
-  const bool in_place = job.b.column == 1 && rows <= few, turned = job.b.row == 1 && rows <= 2 && !in_place;
+  const bool in_place = job.b.column == 1 && rows <= few, turned = job.b.row == 1 && rows <= 2 && !in_place && loops.turned;
   const std::int64_t whole = in_place || turned ? columns / panel * panel : 0;  // columns that need no packing
   const std::int64_t deep = std::min(k, depth);
   float* b = scratch(up(columns - whole, panel) * deep + (job.a.column == 1 ? 0 : up(rows, most_rows) * deep));

@@ -89,7 +89,7 @@ using Thin = void (*)(const Left& a, std::int64_t rows, const std::uint8_t* w, s
 
 struct Loops {
   Product f32;
-  /// One or two rows, whole panels; columns of B contiguous and `ld` apart. Same bits as f32.
+  /// One or two rows (of floats), whole panels; columns of B contiguous and `ld` apart. Same bits as f32.
   void (*turned)(const Left& a, const float* b, std::int64_t ld, std::int64_t depth, std::int64_t rows, std::int64_t columns, float* c,
                  std::int64_t ldc, bool adding);
   Product bf16;                                      ///< a float is a pair of bf16; null where there is no instruction for it
@@ -106,6 +106,9 @@ float* scratch(std::int64_t count);
 
 /// The loops of an instruction set, lower ones where it has none of its own.
 const Loops& loops_of(Isa isa);
+
+/// The same with products of words, two bf16 each, in the place of `f32`; null where there is no instruction for them.
+const Loops* paired_loops_of(Isa isa);
 
 /// One operand: element (i, j) is data[i * row + j * column].
 struct Matrix {
@@ -131,10 +134,9 @@ void block(const Loops& loops, const Job& job, std::int64_t row, std::int64_t ro
 
 /// Every job has the extents m, n, k; `job(i)` gives the i-th of `jobs`.
 template <class F>
-void run(const Context& context, std::int64_t jobs, std::int64_t m, std::int64_t n, std::int64_t k, F&& job) {
+void run(const Context& context, const Loops& loops, std::int64_t jobs, std::int64_t m, std::int64_t n, std::int64_t k, F&& job) {
   if (jobs == 0 || m == 0 || n == 0) return;
   const Blocks cut = blocks_of(context.threads, jobs, m, n);
-  const Loops& loops = loops_of(context.isa);
   const std::int64_t each = cut.row_blocks * cut.column_blocks;
   base::parallel(context.threads, jobs * each, [&](std::int64_t task, int) {
     const std::int64_t row = task % each / cut.column_blocks * cut.rows, column = task % each % cut.column_blocks * cut.columns;

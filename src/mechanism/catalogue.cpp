@@ -71,7 +71,10 @@ Tensors execute(const Entry& entry, const Tensors& inputs, const Tensors& weight
     if (!output) fail("output " + name, "an output of " + entry.slug, "an unknown name");
     body->wanted.insert(output->many ? static_cast<const void*>(output->many) : output->tensor);
   }
-  Ops ops(context);
+  Context own = context;  // products of bf16 are too coarse for numbers of f16
+  for (const auto& [name, tensor] : inputs)
+    if (tensor.dtype() == DType::f16 && own.precision == Precision::fast) own.precision = Precision::strict;
+  Ops ops(own);
   body->run(ops);
   Tensors result;
   for (const auto& name : names) {

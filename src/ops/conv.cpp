@@ -8,6 +8,7 @@
 #include "kernel/maps.h"
 #include "kernel/product.h"
 #include "ops/lanes.h"
+#include "ops/pairs.h"
 #include "ops/window_product.h"
 
 namespace heed {
@@ -165,10 +166,17 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
         }
     });
   } else {
-    const Tensor maps = x.with_origin(nullptr).dense();
+    Tensor maps = x.with_origin(nullptr).dense(), factors = weight;
+    std::int64_t channels = c.group_inputs();
+    const product::Loops* words = channels >= 8 ? fast_loops(ops.context()) : nullptr;  // few channels: little to win
+    if (words) {
+      maps = pairs_of(ops.context(), maps, c.batch * c.groups, channels, product_of(c.s.in));
+      factors = pairs_of(ops.context(), weight, c.outputs, channels, c.s.taps());
+      channels = (channels + 1) / 2;
+    }
     multiply_windows(
         ops.context(), Reading(c.s),
-        {maps.raw<float>(), weight.raw<float>(), start.raw<float>(), out.raw<float>(), c.batch, c.groups, c.group_inputs(), O});
+        {maps.raw<float>(), factors.raw<float>(), start.raw<float>(), out.raw<float>(), c.batch, c.groups, channels, O, words});
   }
   return ops.record("conv", out, {&x, &w, &bias}, [c, x, w](const Pull& p) -> std::vector<Tensor> {
     return {p.wants(0) ? back_to_input(p.ops, c, p.gradient(), w) : Tensor(),

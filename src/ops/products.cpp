@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/product.h"
 #include "ops/lanes.h"
+#include "ops/pairs.h"
 #include "heed/ops.h"
 
 namespace heed {
@@ -25,7 +26,7 @@ Tensor Ops::matmul(const Tensor& a, const Tensor& b) const {
   const Tensor left = a.broadcast(Shape(extents));
   extents[extents.size() - 2] = k, extents.back() = n;
   const Tensor right = b.broadcast(Shape(extents));
-  product::run(context_, lead.count(), m, n, k, [&](std::int64_t job) {
+  product::run(context_, product::loops_of(context_.isa), lead.count(), m, n, k, [&](std::int64_t job) {
     std::int64_t from = 0, at = 0, rest = job;
     for (int i = lead.rank() - 1; i >= 0; --i) {
       const std::int64_t here = rest % lead[i];
@@ -44,6 +45,25 @@ Tensor Ops::matmul(const Tensor& a, const Tensor& b) const {
   });
 }
 
+namespace {
+/// x[rows, in] W^T. Under "fast" words of two bf16 are multiplied, where rounding the weights pays.
+Tensor rows_by_weight(const Ops& ops, const Tensor& x, const Tensor& weight) {
+  constexpr std::int64_t least = 16;  // rows
+  const std::int64_t m = x.extent(0), n = weight.extent(0), k = weight.extent(1), words = (k + 1) / 2;
+  const product::Loops* loops = m < least ? nullptr : fast_loops(ops.context());
+  if (!loops) return ops.matmul(x, weight.transpose(0, 1));
+  const Tensor left = pairs_of(ops.context(), x.with_origin(nullptr).dense(), m, k, 1),
+               right = pairs_of(ops.context(), weight.with_origin(nullptr).dense(), n, k, 1), out(DType::f32, {m, n});
+  product::run(ops.context(), *loops, 1, m, n, words, [&](std::int64_t) {
+    return product::Job{{left.raw<float>(), words, 1}, {right.raw<float>(), 1, words}, out.raw<float>(), n};
+  });
+  return ops.record("matmul", out, {&x, &weight}, [x, weight](const Pull& p) -> std::vector<Tensor> {
+    return {p.wants(0) ? p.ops.matmul(p.gradient(), weight) : Tensor(),
+            p.wants(1) ? p.ops.matmul(p.gradient().transpose(0, 1), x) : Tensor()};
+  });
+}
+}  // namespace
+
 Tensor Ops::linear(const Tensor& x, const Tensor& weight, const Tensor& bias) const {
   need(x, DType::f32, "x");
   need(weight, DType::f32, "weight");
@@ -59,7 +79,7 @@ Tensor Ops::linear(const Tensor& x, const Tensor& weight, const Tensor& bias) co
   const std::int64_t rows = Shape(extents).count();
   extents.back() = wide;
   const Tensor flat = x.reshape(Shape{rows, in});
-  const Tensor product = matmul(flat, weight.transpose(0, 1)), out = product.with_origin(nullptr);
+  const Tensor product = rows_by_weight(*this, flat, weight), out = product.with_origin(nullptr);
   if (bias.defined()) {
     const Tensor row = bias.dense();
     pieces(context_.threads, rows, 16384 / std::max<std::int64_t>(wide, 1), [&](std::int64_t begin, std::int64_t end) {

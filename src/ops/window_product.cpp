@@ -52,6 +52,7 @@ struct Share {
 /// Windows [0, places) of each image, read where they lie.
 void multiply_in_line(const Context& context, const Reading& reading, const WindowProduct& job, std::int64_t places) {
   const auto& loops = kernel::maps_of(context.isa);
+  const auto multiply_strip = job.loops ? loops.paired_windows : loops.windows;
   const Reader reader(loops, reading);
   const std::int64_t taps = reading.count(), K = job.channels * taps, all = product_of(reading.out), panels = over(places, panel),
                      some = over(job.channels, over(K, product::depth)), jobs = job.batch * job.groups;
@@ -71,10 +72,10 @@ void multiply_in_line(const Context& context, const Reading& reading, const Wind
     for (std::size_t i = 0; i < count; ++i) reader.lanes(strips[i] * panel, &lanes[i * std::size_t(4 * taps)]);
     const auto multiply = [&](std::size_t i, std::int64_t c) {
       const std::int64_t at = strips[i] * panel;
-      loops.windows({maps + c * reading.channel + at, reading.channel, std::min(some, job.channels - c), taps, offsets.data(),
-                     &lanes[i * std::size_t(4 * taps)]},
-                    factors + c * taps, K, share.outputs, c == 0 ? job.start + row : nullptr, to + at, all,
-                    std::min(strips[i + 1] * panel, places) - at);
+      multiply_strip({maps + c * reading.channel + at, reading.channel, std::min(some, job.channels - c), taps, offsets.data(),
+                      &lanes[i * std::size_t(4 * taps)]},
+                     factors + c * taps, K, share.outputs, c == 0 ? job.start + row : nullptr, to + at, all,
+                     std::min(strips[i + 1] * panel, places) - at);
     };
     // What strip i reads of the channels from c on, or only what no strip before it did. Inlined: a call of hints alone is left out.
     const auto ask = [&](std::size_t i, std::int64_t c, bool first) __attribute__((always_inline)) {
@@ -96,7 +97,7 @@ void multiply_in_line(const Context& context, const Reading& reading, const Wind
 /// Windows [from, places) of each image, packed.
 void multiply_packed(const Context& context, const Reading& reading, const WindowProduct& job, std::int64_t from) {
   const auto& maps = kernel::maps_of(context.isa);
-  const auto& loops = product::loops_of(context.isa);
+  const auto& loops = job.loops ? *job.loops : product::loops_of(context.isa);
   const Reader reader(maps, reading);
   const std::int64_t taps = reading.count(), K = job.channels * taps, places = product_of(reading.out), each = places - from,
                      all = job.batch * each, panels = over(all, panel), image = job.groups * job.channels * reading.channel,
@@ -203,7 +204,7 @@ void multiply_windows(const Context& context, const Reading& reading, const Wind
   }
   const auto& loops = kernel::maps_of(context.isa);
   std::int64_t done = 0;
-  if (reading.out[2] >= loops.least_in_line && (reading.in_line() || Phases::fit(reading))) {
+  if ((!job.loops || loops.paired_windows) && reading.out[2] >= loops.least_in_line && (reading.in_line() || Phases::fit(reading))) {
     const std::int64_t rest = places % panel, saved = job.batch - over(job.batch * rest, panel);
     done = 20 * saved > job.batch * over(places, panel) ? places - rest : places;  // windows of several images fill a panel: packed
     if (reading.in_line()) {

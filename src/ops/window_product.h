@@ -4,6 +4,10 @@
 #include "heed/context.h"
 #include "ops/reading.h"
 
+namespace heed::product {
+struct Loops;
+}
+
 namespace heed::ops {
 
 /// Dense maps [batch, groups * channels, *in], weight [groups * outputs, channels * taps] and out [batch, groups * outputs, *out];
@@ -12,6 +16,7 @@ struct WindowProduct {
   const float *maps, *weight, *start;
   float* out;
   std::int64_t batch, groups, channels, outputs;
+  const product::Loops* loops = nullptr;  ///< of words (ops/pairs.h), two channels each, where maps and weight are of words
 };
 
 /// Every element of out.
