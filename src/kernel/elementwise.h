@@ -72,8 +72,8 @@ struct ElementTable {
   With exp_at, share_at;
   /// Whether every x is in [0, limit).
   bool (*below)(const std::int64_t* x, std::int64_t n, std::int64_t limit);
-  /// to[i] = x[place[i]]; meanwhile the `soon` numbers from `next` on are asked for.
-  void (*take)(const float* x, const std::int64_t* place, std::int64_t n, float* to, const float* next, std::int64_t soon);
+  /// For each l < lanes and i < n: to[l n + i] = x[l apart + place[l n + i]]; `more` lanes of x follow.
+  void (*take)(const float* x, std::int64_t apart, const std::int64_t* place, std::int64_t n, std::int64_t lanes, bool more, float* to);
 };
 
 extern const ElementTable elements_avx2, elements_avx512;

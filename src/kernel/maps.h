@@ -70,9 +70,9 @@ struct MapTable {
   /// out[i] = sum over t < count of weight[t n + i] x[index[t n + i]]; an element of weight 0 does not count, whatever it is.
   void (*pick)(const float* x, const std::int32_t* index, const float* weight, std::int64_t count, float* out, std::int64_t n);
   /// Elements and weights for pick() of n points (x, y), -1 and 1 being the edges of a map [high, wide] of less than 2^24 elements, or with
-  /// `corners` its outer elements' centres: one element each where `nearest`, else 2 x 2. Beyond the edges: 0 nothing, 1 the edge, 2
-  /// mirrored.
-  void (*points)(const float* at, std::int64_t n, std::int64_t high, std::int64_t wide, bool nearest, int edges, bool corners,
+  /// `corners` its outer elements' centres: `each` times `each` elements a point, 1 (the nearest), 2 (linear) or 4 (cubic). Beyond the
+  /// edges: 0 nothing, 1 the edge, 2 mirrored.
+  void (*points)(const float* at, std::int64_t n, std::int64_t high, std::int64_t wide, int each, int edges, bool corners,
                  std::int32_t* index, float* weight);
   /// For each l < lanes: to[l][there, there + n) = from[l][at, at + n), in bytes.
   using Lanes = void (*)(const char* const* from, std::int64_t at, char* const* to, std::int64_t there, std::int64_t n, std::int64_t lanes);

@@ -71,6 +71,7 @@ using Count = std::integral_constant<int, N>;
 #include "kernel/windows.inl"
 #include "kernel/depthwise.inl"
 #include "kernel/lanes.inl"
+#include "kernel/points.inl"
 #include "kernel/maps.inl"
 
 }  // namespace avx512

@@ -107,14 +107,19 @@ inline __m128 four(const float* x, const std::int64_t* place) {
   return _mm_insert_ps(_mm_insert_ps(two, _mm_load_ss(x + place[2]), 0x20), _mm_load_ss(x + place[3]), 0x30);
 }
 
-void take(const float* x, const std::int64_t* place, std::int64_t n, float* to, const float* next, std::int64_t soon) {
-  const std::int64_t lines = n < 8 || soon == 0 ? 0 : (soon / 16 + n / 8 - 1) / (n / 8);  // asked for with every eight numbers
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    for (std::int64_t l = 0; l < lines; ++l, next += 16) ask_for(reinterpret_cast<const char*>(next));
-    _mm_storeu_ps(to + i, four(x, place + i)), _mm_storeu_ps(to + i + 4, four(x, place + i + 4));
+void take(const float* x, std::int64_t apart, const std::int64_t* place, std::int64_t n, std::int64_t lanes, bool more, float* to) {
+  // A row of some pages that is read in no order is asked for while the one before it is read.
+  const std::int64_t lines = apart < 1024 || apart > 32 * n ? 0 : (apart / 16 + n / 8 - 1) / (n / 8);  // with every eight numbers
+  for (std::int64_t l = 0; l < lanes; ++l, x += apart, place += n, to += n) {
+    const float* next = x + apart;
+    const std::int64_t asked = more || l + 1 < lanes ? lines : 0;
+    std::int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+      for (std::int64_t k = 0; k < asked; ++k, next += 16) ask_for(reinterpret_cast<const char*>(next));
+      _mm_storeu_ps(to + i, four(x, place + i)), _mm_storeu_ps(to + i + 4, four(x, place + i + 4));
+    }
+    for (; i < n; ++i) to[i] = x[place[i]];
   }
-  for (; i < n; ++i) to[i] = x[place[i]];
 }
 
 constexpr ElementTable make_table() {

@@ -133,15 +133,18 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
                 continue;
               }
               std::int64_t o = row / cut.extent;
-              for (std::int64_t r = row, n; r < stop; r += n, ++o) {
-                n = std::min(stop, (o + 1) * cut.extent) - r;
+              for (std::int64_t r = row, n; r < stop; r += n) {
+                // Whole lanes together, or what this piece has of one.
+                const std::int64_t whole = sizeof(T) == sizeof(float) && cut.inner == 1 ? (stop - r) / cut.extent : 1,
+                                   many = r == o * cut.extent && whole > 1 ? whole : 1;
+                n = many > 1 ? many * cut.extent : std::min(stop, (o + 1) * cut.extent) - r;
                 const T* lane = from.raw<T>() + o * extent * cut.inner;
                 T* to = out.raw<T>() + r * cut.inner;
-                if (sizeof(T) == sizeof(float) && cut.inner == 1) {
-                  const auto* x32 = reinterpret_cast<const float*>(lane);  // moved, never computed with
-                  loops.take(x32, first + r, n, reinterpret_cast<float*>(to), x32 + extent,
-                             r + n < stop && extent >= 1024 && extent <= 32 * n ? extent : 0);
-                } else if (by_rows)
+                o += many;
+                if (sizeof(T) == sizeof(float) && cut.inner == 1)  // moved, never computed with
+                  loops.take(reinterpret_cast<const float*>(lane), extent, first + r, n / many, many, o < cut.outer,
+                             reinterpret_cast<float*>(to));
+                else if (by_rows)
                   gather_rows(lane, first + r, n, cut.inner, to);
                 else
                   gather_elements(lane, first + r * cut.inner, n, cut.inner, to);

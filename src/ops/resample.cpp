@@ -151,14 +151,14 @@ Tensor Ops::grid_sample(const Tensor& x, const Tensor& grid, Resample mode, PadM
                                                        : 4,
                      entries = g.axes == 2 ? each * each : each * each * each;
   // A task reads some places of all channels: their elements and weights are found once.
-  const std::int64_t some = 1024, blocks = (g.places + some - 1) / some;
+  const std::int64_t some = each == 4 ? 256 : 1024, blocks = (g.places + some - 1) / some;
   base::parallel(context_.threads, g.batch * blocks, [&](std::int64_t task, int) {
     const std::int64_t b = task / blocks, first = task % blocks * some, n = std::min(some, g.places - first);
     const std::unique_ptr<std::int32_t[]> index(new std::int32_t[std::size_t(entries * n)]);
     const std::unique_ptr<float[]> weight(new float[std::size_t(entries * n)]);
-    const bool together = g.axes == 2 && mode != Resample::cubic && g.size < 1 << 24;
+    const bool together = g.axes == 2 && g.size < 1 << 24;
     if (together)
-      loops.points(at.raw<float>() + (b * g.places + first) * 2, n, g.in[1], g.in[2], mode == Resample::nearest,
+      loops.points(at.raw<float>() + (b * g.places + first) * 2, n, g.in[1], g.in[2], int(each),
                    edges == PadMode::zeros       ? 0
                    : edges == PadMode::replicate ? 1
                                                  : 2,
