@@ -53,6 +53,15 @@ inline V one_of(const float* p, int v, int rest) {
 /// Rows by eights, N vectors of each, in f32; what they leave goes to the sums.
 template <int N>
 HEED_INLINE inline void add_group(const float* x, std::int64_t rows, std::int64_t stride, double* sums, int rest) {
+  constexpr int half = width / 2;
+  const auto lanes = [rest](int v, int first) HEED_INLINE {
+    const int here = (v + 1 < N ? width : rest) - first;
+    return here < 0 ? 0 : here < half ? here : half;
+  };
+  D total[N][2];
+#pragma GCC unroll 4
+  for (int v = 0; v < N; ++v)
+    for (int h = 0; h < 2; ++h) total[v][h] = load_part(sums + v * width + h * half, lanes(v, h * half));
   const auto some = [&](std::int64_t high) HEED_INLINE {
     V sum[N];
 #pragma GCC unroll 4
@@ -62,10 +71,13 @@ HEED_INLINE inline void add_group(const float* x, std::int64_t rows, std::int64_
 #pragma GCC unroll 4
       for (int v = 0; v < N; ++v) sum[v] = add(sum[v], one_of<N>(x + r * stride, v, rest));
 #pragma GCC unroll 4
-    for (int v = 0; v < N; ++v) add_to(sums + v * width, sum[v], v + 1 < N ? width : rest);
+    for (int v = 0; v < N; ++v) total[v][0] = plus(total[v][0], low_half(sum[v])), total[v][1] = plus(total[v][1], high_half(sum[v]));
   };
   for (; rows >= deep; rows -= deep, x += deep * stride) some(deep);
   if (rows > 0) some(rows);
+#pragma GCC unroll 4
+  for (int v = 0; v < N; ++v)
+    for (int h = 0; h < 2; ++h) store_part(sums + v * width + h * half, total[v][h], lanes(v, h * half));
 }
 void add_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double* sums) {
   const std::int64_t high = n <= 4 * width ? rows : deep;
