@@ -165,15 +165,15 @@ void copy_elements(const View& from, T* out, int threads) {
   const std::int64_t workers = thread_count(threads), fewest = 131072 / std::int64_t(sizeof(T)) * blocks / from.count() + 1,
                      share = std::max(fewest, (blocks + workers - 1) / workers);
   const auto* in = static_cast<const T*>(from.data);
-  parallel(threads, (blocks + share - 1) / share, [&](std::int64_t piece, int) {
+  const auto run = [&](std::int64_t block, std::int64_t end) {
     std::array<std::int64_t, max_rank + 2> index{};
-    std::int64_t block = piece * share, here = 0, there = 0;
+    std::int64_t here = 0, there = 0;
     for (std::int64_t i = across, left = block; i >= 0; --i) {
       const Axis& a = axes.at(int(i));
       index[std::size_t(i)] = left % a.extent, left /= a.extent;
       here += index[std::size_t(i)] * a.in, there += index[std::size_t(i)] * a.out;
     }
-    for (const std::int64_t end = std::min(blocks, block + share); block < end; ++block) {
+    for (; block < end; ++block) {
       const Plane plane{std::min(high, rows.extent - index[std::size_t(down)] * high),
                         std::min(columns, last.extent - index[std::size_t(across)] * columns), rows.in, last.in, rows.out};
       if (turned)
@@ -189,6 +189,16 @@ void copy_elements(const View& from, T* out, int threads) {
         here -= a.in * a.extent, there -= a.out * a.extent;
         index[std::size_t(i)] = 0;
       }
+    }
+  };
+  // Every other copy goes back, and begins with what the one before left in the cache.
+  static thread_local bool back = false;
+  back = !back;
+  parallel(threads, (blocks + share - 1) / share, [&, down = back](std::int64_t piece, int) {
+    const std::int64_t begin = piece * share, end = std::min(blocks, begin + share), parts = (end - begin + fewest - 1) / fewest;
+    for (std::int64_t i = 0; i < parts; ++i) {
+      const std::int64_t first = begin + (down ? parts - 1 - i : i) * fewest;
+      run(first, std::min(end, first + fewest));
     }
   });
 }

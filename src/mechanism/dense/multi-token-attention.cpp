@@ -63,7 +63,7 @@ struct MultiToken : Mechanism {
     const auto left = pad_key == "left" ? ck - 1 : pad_key == "right" ? 0 : (ck - 1) / 2;
     ConvOptions depthwise;
     depthwise.groups = n_heads;
-    return ops.conv(ops.pad(ops.pad(planes, 2, cq - 1, 0), 3, left, ck - 1 - left), taps, {}, depthwise);
+    return ops.conv(ops.pad(planes, {2, 3}, {cq - 1, left}, {0, ck - 1 - left}), taps, {}, depthwise);
   }
 
   Tensor rotated(Ops& ops, const Tensor& t) const {
