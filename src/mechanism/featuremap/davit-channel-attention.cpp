@@ -49,7 +49,7 @@ struct DavitChannelAttention : Mechanism {
     const auto B = tokens.extent(0), N = tokens.extent(1), C = tokens.extent(2), D = C / num_heads;
     if (C % num_heads) fail("parameter num_heads", "a divisor of " + std::to_string(C), std::to_string(num_heads));
     const Tensor all = qkv.linear(ops, tokens).reshape({B, N, 3, num_heads, D});
-    const auto channels = [&](int which) { return all.slice(2, which, 1).reshape({B, N, num_heads, D}).transpose(1, 3).dense(); };
+    const auto channels = [&](int which) { return all.slice(2, which, 1).reshape({B, N, num_heads, D}).transpose(1, 3); };
     AttendOptions o;
     o.scale = 1 / std::sqrt(float(D));
     const Tensor y = attend_into(ops, channels(1), channels(2), channels(0), o, wants(weights) ? &weights : nullptr);
