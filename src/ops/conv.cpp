@@ -309,12 +309,10 @@ Tensor Ops::conv(const Tensor& x, const Tensor& weight, const Tensor& bias, cons
       return conv(extend(x, 2, s.reach(2) - 1, 0, options.padding_mode), weight, bias, {options.stride, {0}, options.dilation, groups});
     s.before[2] = s.reach(2) - 1;
   } else if (options.padding_mode != PadMode::zeros) {
-    Tensor wider = x;
-    for (int i = 0; i < axes; ++i) {
-      const std::int64_t by = before[std::size_t(3 - axes + i)];
-      if (by > 0) wider = extend(wider, 2 + i, by, by, options.padding_mode);
-    }
-    return conv(wider, weight, bias, {options.stride, {0}, options.dilation, groups});
+    std::vector<int> along;
+    for (int i = 0; i < axes; ++i) along.push_back(2 + i);
+    const std::vector<std::int64_t> by(before.end() - axes, before.end());
+    return conv(extend(x, along, by, by, options.padding_mode), weight, bias, {options.stride, {0}, options.dilation, groups});
   }
   for (std::size_t a = 0; a < 3; ++a) {
     const std::int64_t room = s.in[a] + s.before[a] + (options.causal ? 0 : s.before[a]) - s.reach(int(a));
