@@ -51,7 +51,7 @@ int thread_count(int threads) {
   return threads > 0 ? std::min(threads, 1024) : most_threads();  // where a thread cannot be made, OpenMP ends the process
 }
 
-void parallel(int threads, std::int64_t tasks, const std::function<void(std::int64_t, int)>& task) {
+void parallel(int threads, std::int64_t tasks, Task task) {
   const int workers = int(std::min<std::int64_t>(thread_count(threads), tasks));
   if (workers <= 1) {
     for (std::int64_t i = 0; i < tasks; ++i) task(i, 0);

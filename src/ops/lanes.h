@@ -3,7 +3,8 @@
 #pragma once
 #include <algorithm>
 #include <array>
-#include <functional>
+#include <span>
+#include <array>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,9 +37,9 @@ inline Shape joint(const Shape& a, const Shape& b, const char* argument) {
 }
 
 inline Shape with_axis(const Shape& shape, int axis, std::int64_t extent) {
-  auto extents = shape.vector();
-  extents[std::size_t(axis)] = extent;
-  return Shape(extents);
+  std::array<std::int64_t, max_rank> extents;
+  for (int i = 0; i < shape.rank(); ++i) extents[std::size_t(i)] = i == axis ? extent : shape[i];
+  return Shape(std::span(extents.data(), std::size_t(shape.rank())));
 }
 
 struct Lanes {
@@ -64,7 +65,7 @@ void pieces(int threads, std::int64_t count, std::int64_t unit, F&& body) {
   }
   const std::int64_t even = (count + most - 1) / most, share = even < 4096 ? even : (even + 63) / 64 * 64;
   const auto piece = [=](std::int64_t i, int) { body(i * share, std::min(count, (i + 1) * share)); };
-  base::parallel(threads, (count + share - 1) / share, std::ref(piece));
+  base::parallel(threads, (count + share - 1) / share, piece);
 }
 
 /// The same in blocks of a sixteenth of `unit` to a whole one, the last block first in every other call: a call begins with what the one

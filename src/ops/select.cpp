@@ -23,8 +23,8 @@ struct Part {
   std::size_t size, apart;
 };
 
-/// x as rows along which `axis` and what follows are dense, equally far apart; copied where they are not.
-Part part_of(Tensor& x, int axis) {
+/// x as rows along which `axis` and what follows are dense, equally far apart; those of `copy` where x has none.
+Part part_of(const Tensor& x, int axis, Tensor& copy) {
   const View& v = x.raw_view();
   const auto unit = std::int64_t(size_of(v.dtype));
   bool fits = true;
@@ -40,8 +40,8 @@ Part part_of(Tensor& x, int axis) {
     rows *= v.extent(i);
   }
   if (fits && apart >= 0) return {x.raw<const char>(), std::size_t(run * unit), std::size_t(apart * unit)};
-  x = x.with_origin(nullptr).dense();
-  return {x.raw<const char>(), std::size_t(run * unit), std::size_t(run * unit)};
+  copy = x.with_origin(nullptr).dense();
+  return {copy.raw<const char>(), std::size_t(run * unit), std::size_t(run * unit)};
 }
 
 /// `rows` rows of all parts, one after the other. Tasks are whole rows, or pieces of long ones.
@@ -85,15 +85,18 @@ Tensor Ops::concat(const std::vector<Tensor>& list, int axis) const {
     total += part.extent(axis);
   }
   Tensor out(first.dtype(), with_axis(first.shape(), axis, total));
-  std::vector<Tensor> kept = list;
+  std::vector<Tensor> kept(list.size());  // copies of what does not lie in rows
   std::vector<Part> parts;
-  for (Tensor& part : kept) parts.push_back(part_of(part, axis));
+  parts.reserve(list.size());
+  for (std::size_t i = 0; i < list.size(); ++i) parts.push_back(part_of(list[i], axis, kept[i]));
   join(context_.threads, lanes(out.shape(), axis).outer, parts, out.raw<char>());
+  const bool recorded =
+      recording_ && out.dtype() == DType::f32 && std::any_of(list.begin(), list.end(), [](const Tensor& x) { return x.origin(); });
+  if (!recorded) return out;
   std::vector<const Tensor*> inputs;
   std::vector<std::int64_t> sizes;
   for (const Tensor& part : list) inputs.push_back(&part), sizes.push_back(part.extent(axis));
-  if (out.dtype() == DType::f32)
-    record("concat", {&out}, inputs, [axis, sizes](const Pull& p) { return p.ops.split(p.gradient(), axis, sizes); });
+  record("concat", {&out}, inputs, [axis, sizes](const Pull& p) { return p.ops.split(p.gradient(), axis, sizes); });
   return out;
 }
 
