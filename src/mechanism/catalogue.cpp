@@ -71,9 +71,9 @@ Tensors execute(const Entry& entry, const Tensors& inputs, const Tensors& weight
     if (!output) fail("output " + name, "an output of " + entry.slug, "an unknown name");
     body->wanted.insert(output->many ? static_cast<const void*>(output->many) : output->tensor);
   }
-  Context own = context;  // products of bf16 are too coarse for numbers of f16
+  Context own = context;  // products of bf16 are too coarse for numbers of f16; attention has its own for them
   for (const auto& [name, tensor] : inputs)
-    if (tensor.dtype() == DType::f16 && own.precision == Precision::fast) own.precision = Precision::strict;
+    if (tensor.dtype() == DType::f16 && own.precision == Precision::fast) own.precision = Precision::automatic;
   Ops ops(own);
   body->run(ops);
   Tensors result;

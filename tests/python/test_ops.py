@@ -99,14 +99,23 @@ def test_gradients_follow_torchs_rules():
         torch.autograd.grad(heed.ops.exp(x).sum(), x, create_graph=True)
 
 
-def test_16_bit_gradients_have_their_inputs_type():
-    x = torch.randn(2, 3, 2, 8).bfloat16().requires_grad_()
-    heed.attend(x, x, x, causal=True).float().square().sum().backward()
-    y = x.detach().double().requires_grad_()
-    t = y.transpose(1, 2)
-    torch.nn.functional.scaled_dot_product_attention(t, t, t, is_causal=True).square().sum().backward()
-    assert x.grad.dtype == torch.bfloat16
-    assert (x.grad.double() - y.grad).abs().max() <= 2**-5 * y.grad.abs().max()
+@pytest.mark.parametrize("seed", range(10))
+def test_16_bit_gradients(seed):
+    """Of their inputs' type, and off by no more than five roundings to 8 bits (of the weights in the forward and the backward pass, the
+    result, the scores' gradients, the gradient) of the terms that are summed: |dP| + |delta| in place of dP - delta, whose parts may cancel."""
+    torch.manual_seed(seed)
+    q, k, v, g = (torch.randn(2, 2, 9, 8).bfloat16() for _ in range(4))
+    given = [t.transpose(1, 2).contiguous().requires_grad_() for t in (q, k, v)]
+    mine = torch.autograd.grad(heed.attend(*given, causal=True), given, g.transpose(1, 2))
+    assert all(m.dtype == torch.bfloat16 for m in mine)
+    exact = [t.double().requires_grad_() for t in (q, k, v)]
+    want = torch.autograd.grad(torch.nn.functional.scaled_dot_product_attention(*exact, is_causal=True), exact, g.double())
+    q, k, v, g = (t.double() for t in (q, k, v, g))
+    weights = (q @ k.transpose(-1, -2) / 8**0.5).masked_fill(~torch.ones(9, 9, dtype=torch.bool).tril(), -torch.inf).softmax(-1)
+    scores = weights * (g.abs() @ v.abs().transpose(-1, -2) + (g * (weights @ v)).abs().sum(-1, keepdim=True)) / 8**0.5
+    terms = scores @ k.abs(), scores.transpose(-1, -2) @ q.abs(), weights.transpose(-1, -2) @ g.abs()
+    for m, w, t in zip(mine, want, terms):
+        assert ((m.transpose(1, 2).double() - w).abs() <= 5 * 2**-9 * t + 1e-6).all()
 
 
 def test_graphs_are_freed():
