@@ -112,10 +112,10 @@ class Tensor {
   Tensor slice(int axis, std::int64_t begin, std::int64_t length) const;
   /// Axes of extent 1 stretched to `shape`, numpy's rules. Throws where they do not fit.
   Tensor broadcast(const Shape& shape) const;
-  /// Same elements in row-major order under another shape; copies only where strides demand it.
-  Tensor reshape(const Shape& shape) const;
-  /// Dense row-major; itself when it is already. A large copy is made by `threads` (0: as many as OpenMP would use).
-  Tensor dense(int threads = 0) const;
+  /// Same elements in row-major order under another shape; copies only where strides demand it, as dense() does.
+  Tensor reshape(const Shape& shape, int threads = 1) const;
+  /// Dense row-major; itself when it is already. A large copy is made by `threads` (0: as many as OpenMP would use): a context's.
+  Tensor dense(int threads = 1) const;
   /// Dense and of another dtype; floats round to nearest even; itself when nothing changes. Only floats keep their origin.
   Tensor to(DType dtype) const;
 

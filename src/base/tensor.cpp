@@ -248,10 +248,10 @@ Tensor Tensor::dense(int threads) const {
   return stepped(*this, result, {ViewStep::Kind::reshape, {}, 0, 0, {}});
 }
 
-Tensor Tensor::reshape(const Shape& target) const {
+Tensor Tensor::reshape(const Shape& target, int threads) const {
   if (target.count() != count()) fail("shape", std::to_string(count()) + " elements", target.text());
-  if (target == shape()) return dense();
-  const Tensor source = with_origin(nullptr).dense();
+  if (target == shape()) return dense(threads);
+  const Tensor source = with_origin(nullptr).dense(threads);
   return stepped(*this, {dense_view(source.view_.data, dtype(), target), source.owner_}, {ViewStep::Kind::reshape, {}, 0, 0, {}});
 }
 

@@ -173,7 +173,7 @@ Attended Ops::attend(const Tensor& q, const Tensor& k, const Tensor& v, const At
     };
     make(0, q, into.q), make(1, k, into.k), make(2, v, into.v);
     make(3, terms.bias, into.bias), make(4, terms.alibi_slopes, into.alibi_slopes), make(5, terms.sink, into.sink);
-    const Tensor g = p.gradient().dense(), rows = lse.defined() ? lse : Tensor::zeros(DType::f32, {s.B, s.H, s.N});
+    const Tensor g = p.gradient().dense(p.ops.context().threads), rows = lse.defined() ? lse : Tensor::zeros(DType::f32, {s.B, s.H, s.N});
     attend_backward(q.raw_view(), k.raw_view(), v.raw_view(), out.raw_view(), rows, g, into, with_terms(kept->options, terms),
                     p.ops.context());
     return back;
@@ -222,7 +222,7 @@ Attended Ops::attend_plain(const Tensor& q, const Tensor& k, const Tensor& v, co
   result.out =
       matmul(weights.reshape({s.B, s.G, share * s.N, s.M}), values).reshape({s.B, s.H, s.N, s.E}).permute({0, 2, 1, 3}).to(q.dtype());
   if ((extras & want_column_sums) != 0) result.column_sums = sum(weights, {2});
-  if ((extras & want_weights) != 0) result.weights = weights.dense();
+  if ((extras & want_weights) != 0) result.weights = weights.dense(context_.threads);
   return result;
 }
 

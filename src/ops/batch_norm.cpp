@@ -115,7 +115,7 @@ Tensor Ops::batch_norm(const Tensor& x, const Tensor& mean, const Tensor& varian
     return by_sets(*this, "batch_norm", x, weight, bias, epsilon, s);
   }
   const Tensor m = vector_of(mean, s.channels, "mean"), v = vector_of(variance, s.channels, "variance");
-  const Tensor out = apply(*this, x.with_origin(nullptr).dense(), s, m.raw<float>(), v.raw<float>(), weight, bias, epsilon);
+  const Tensor out = apply(*this, x.with_origin(nullptr).dense(context_.threads), s, m.raw<float>(), v.raw<float>(), weight, bias, epsilon);
   return record("batch_norm", out, {&x, &mean, &variance, &weight, &bias},
                 [x, mean, variance, weight, bias, epsilon, s](const Pull& p) -> std::vector<Tensor> {
                   const Ops& o = p.ops;

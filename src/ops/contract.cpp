@@ -78,8 +78,8 @@ Lettered product(const Ops& ops, const Lettered& a, const Lettered& b, const std
     return count;
   };
   const std::int64_t n = size(a, batch, true), i = size(a, rows, true), j = size(b, columns, true), k = size(a, summed, false);
-  const Tensor left = arranged(a, batch + rows + summed).reshape({n, i, k}),
-               right = arranged(b, batch + summed + columns).reshape({n, k, j});
+  const Tensor left = arranged(a, batch + rows + summed).reshape({n, i, k}, ops.context().threads),
+               right = arranged(b, batch + summed + columns).reshape({n, k, j}, ops.context().threads);
   const Tensor out = summed.empty() ? ops.mul(left, right) : ops.matmul(left, right);
   return {batch + rows + columns, out.reshape(Shape(extents))};
 }
@@ -134,7 +134,7 @@ Tensor Ops::einsum(const std::string& equation, const std::vector<Tensor>& opera
   Lettered sum = without(*this, given[0], needed(1));
   for (std::size_t i = 1; i < given.size(); ++i)
     sum = product(*this, sum, without(*this, given[i], sum.letters + needed(i + 1)), needed(i + 1));
-  return arranged(sum, result).dense();
+  return arranged(sum, result).dense(context_.threads);
 }
 
 Tensor Ops::outer(const Tensor& a, const Tensor& b) const {
@@ -150,7 +150,7 @@ Tensor Ops::outer(const Tensor& a, const Tensor& b) const {
 namespace {
 /// The Euclidean norm of each row of the last axis.
 Tensor length_of_rows(const Context& context, const Tensor& x, bool keepdim) {
-  const Tensor from = x.with_origin(nullptr).dense();
+  const Tensor from = x.with_origin(nullptr).dense(context.threads);
   auto extents = x.shape().vector();
   const std::int64_t n = extents.back();
   extents.back() = 1;

@@ -35,7 +35,7 @@ struct Conv {
 
   /// Maps made ready, [batch, inputs, planes.size()].
   Tensor ready(const Context& context, const Tensor& x) const {
-    const Tensor dense = x.with_origin(nullptr).dense();
+    const Tensor dense = x.with_origin(nullptr).dense(context.threads);
     if (planes.plain() || planes.size() == 0) return dense;
     const Tensor result(DType::f32, {batch * inputs, planes.size()});
     pieces(context.threads, batch * inputs, 16384 / planes.size(), [&](std::int64_t begin, std::int64_t end) {
@@ -137,7 +137,7 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
     for (std::int64_t i = 0; i < out.count(); ++i) out.raw<float>()[i] = start.raw<float>()[i / S % c.outputs];
   } else if (O <= few && c.group_inputs() == 1 && c.s.in[0] == 1 && c.s.kernel[0] == 1 && c.s.stride[1] == c.s.stride[2] &&
              c.s.dilation[1] == 1 && kernel::Depthwise::fits(c.s.kernel[1], c.s.stride[1], c.s.out[1])) {
-    const Tensor maps = x.with_origin(nullptr).dense();
+    const Tensor maps = x.with_origin(nullptr).dense(ops.context().threads);
     depthwise(ops, c, maps.raw<float>(), weight.raw<float>(), start.raw<float>(), out.raw<float>());
   } else if (O <= few) {
     // A task makes the maps of a group ready and reads them while they are near; where there are too few groups, or too large ones,
@@ -145,7 +145,7 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
     const std::int64_t high = c.s.out[1], size = c.planes.size(), I = c.group_inputs(), tasks = c.batch * c.groups;
     const bool near = !c.planes.plain() && I * size <= 1 << 20 && tasks >= 2 * base::thread_count(ops.context().threads);
     const std::int64_t parts = near ? 1 : std::min<std::int64_t>(high, 4 * base::thread_count(ops.context().threads));
-    const Tensor given = near ? x.with_origin(nullptr).dense() : c.ready(ops.context(), x);
+    const Tensor given = near ? x.with_origin(nullptr).dense(ops.context().threads) : c.ready(ops.context(), x);
     base::parallel(ops.context().threads, tasks * parts, [&](std::int64_t index, int) {
       const std::int64_t task = index / parts, row = high * (index % parts) / parts, rows = high * (index % parts + 1) / parts - row;
       const float* maps = given.raw<float>() + task * I * (near ? product_of(c.s.in) : size);
@@ -166,7 +166,7 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
         }
     });
   } else {
-    Tensor maps = x.with_origin(nullptr).dense(), factors = weight;
+    Tensor maps = x.with_origin(nullptr).dense(ops.context().threads), factors = weight;
     std::int64_t channels = c.group_inputs();
     const product::Loops* words = channels >= 8 ? fast_loops(ops.context()) : nullptr;  // few channels: little to win
     if (words) {
@@ -187,7 +187,7 @@ Tensor forward(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& w, 
 
 Tensor back_to_input(const Ops& ops, const Conv& c, const Tensor& g, const Tensor& w, const Tensor& bias) {
   Tensor out(DType::f32, c.in());
-  const Tensor gradient = g.with_origin(nullptr).dense(), weight = w.with_origin(nullptr).dense();
+  const Tensor gradient = g.with_origin(nullptr).dense(ops.context().threads), weight = w.with_origin(nullptr).dense();
   const Tensor start = bias.defined() ? bias.with_origin(nullptr).dense() : Tensor::zeros(DType::f32, {c.inputs});
   const auto& loops = kernel::maps_of(ops.context().isa);
   const std::int64_t I = c.group_inputs(), O = c.group_outputs(), T = c.s.taps(), K = c.depth(), S = c.s.places(), size = c.planes.size();
@@ -220,7 +220,7 @@ Tensor back_to_input(const Ops& ops, const Conv& c, const Tensor& g, const Tenso
 
 Tensor back_to_weight(const Ops& ops, const Conv& c, const Tensor& x, const Tensor& g) {
   Tensor out = Tensor::zeros(DType::f32, c.weight());
-  const Tensor ready = c.ready(ops.context(), x), gradient = g.with_origin(nullptr).dense();
+  const Tensor ready = c.ready(ops.context(), x), gradient = g.with_origin(nullptr).dense(ops.context().threads);
   const auto& loops = kernel::maps_of(ops.context().isa);
   const std::int64_t I = c.group_inputs(), O = c.group_outputs(), T = c.s.taps(), K = c.depth(), S = c.s.places();
   // A task owns the weights of some channels to some outputs of one group.

@@ -20,7 +20,7 @@ constexpr std::int64_t light = 32768, heavy = 16384;
 template <class F>
 Tensor map(const Context& context, const Tensor& x, F&& loop, std::int64_t unit = heavy) {
   need(x, DType::f32, "x");
-  const Tensor from = x.with_origin(nullptr).dense();
+  const Tensor from = x.with_origin(nullptr).dense(context.threads);
   Tensor out(DType::f32, x.shape());
   sweep(context.threads, x.count(), unit, [=, source = from.raw<float>(), to = out.raw<float>()](std::int64_t begin, std::int64_t end) {
     loop(source + begin, end - begin, to + begin);
@@ -79,7 +79,9 @@ struct Walk {
   }
 };
 
-Tensor stretched(const Tensor& x, const Shape& shape) { return x.with_origin(nullptr).broadcast(shape).dense(); }
+Tensor stretched(const Context& context, const Tensor& x, const Shape& shape) {
+  return x.with_origin(nullptr).broadcast(shape).dense(context.threads);
+}
 
 /// out[i] = loop(a[i], b[i]), shapes broadcast; T is the type of out.
 template <class T, class Loop>
@@ -88,8 +90,8 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, 
   need(b, DType::f32, "b");
   const Shape shape = a.shape() == b.shape() ? a.shape() : joint(a.shape(), b.shape(), "b");
   const Walk walk(shape, a.raw_view(), b.raw_view());
-  if (!walk.first_fits()) return zip<T>(context, stretched(a, shape), b, loop, dtype);
-  if (!walk.second_fits()) return zip<T>(context, a, stretched(b, shape), loop, dtype);
+  if (!walk.first_fits()) return zip<T>(context, stretched(context, a, shape), b, loop, dtype);
+  if (!walk.second_fits()) return zip<T>(context, a, stretched(context, b, shape), loop, dtype);
   Tensor out(dtype, shape);
   if (shape.count() == 0) return out;
   const std::int64_t s = walk.a[walk.last()], t = walk.b[walk.last()];
@@ -153,10 +155,11 @@ Tensor Ops::where(const Tensor& mask, const Tensor& a, const Tensor& b) const {
   need(b, DType::f32, "b");
   const Shape shape = joint(joint(a.shape(), b.shape(), "b"), mask.shape(), "mask");
   Tensor first = a.with_origin(nullptr), second = b.with_origin(nullptr);
-  if (!Walk(shape, first.raw_view(), second.raw_view()).first_fits()) first = stretched(first, shape);
-  if (!Walk(shape, first.raw_view(), second.raw_view()).second_fits()) second = stretched(second, shape);
+  if (!Walk(shape, first.raw_view(), second.raw_view()).first_fits()) first = stretched(context_, first, shape);
+  if (!Walk(shape, first.raw_view(), second.raw_view()).second_fits()) second = stretched(context_, second, shape);
   const Walk walk(shape, first.raw_view(), second.raw_view());
-  const Tensor pick = mask.shape() == shape ? mask.dense() : mask.broadcast(shape).dense(), out(DType::f32, shape);
+  const Tensor pick = mask.shape() == shape ? mask.dense(context_.threads) : mask.broadcast(shape).dense(context_.threads),
+               out(DType::f32, shape);
   if (shape.count() == 0) return out;
   const std::int64_t s = walk.a[walk.last()], t = walk.b[walk.last()];
   const auto choose = kernel::elements_of(context_.isa).choose;
@@ -186,7 +189,7 @@ Tensor combine(int threads, const Tensor& a, const Tensor& b, F&& value) {
   need(a, DType::boolean, "a");
   need(b, DType::boolean, "b");
   const Shape shape = joint(a.shape(), b.shape(), "b");
-  const Tensor left = a.broadcast(shape).dense(), right = b.broadcast(shape).dense();
+  const Tensor left = a.broadcast(shape).dense(threads), right = b.broadcast(shape).dense(threads);
   Tensor out(DType::boolean, shape);
   pieces(threads, shape.count(), 131072, [&](std::int64_t begin, std::int64_t end) {
     const auto *x = left.raw<std::uint8_t>(), *y = right.raw<std::uint8_t>();
@@ -298,7 +301,7 @@ Tensor Ops::clamp(const Tensor& x, float least, float most) const {
 Tensor Ops::pow(const Tensor& x, float exponent) const {
   const auto& loops = kernel::elements_of(context_.isa);
   const auto power = [&] {
-    if (exponent == 1) return x.with_origin(nullptr).dense();
+    if (exponent == 1) return x.with_origin(nullptr).dense(context_.threads);
     if (exponent == 2) return zip<float>(context_, x, x, loops.mul);
     if (exponent == 3) return map(context_, x, loops.cube, light);
     if (exponent == 0.5f) return map(context_, x, loops.sqrt);

@@ -132,7 +132,7 @@ Tensor folded(const Context& context, const Tensor& x, const std::vector<int>& a
   }
   const Shape shape(left);
   const double factor = mean ? 1 / double(length) : 1;
-  Tensor from = x.with_origin(nullptr).dense();
+  Tensor from = x.with_origin(nullptr).dense(context.threads);
   if (shape.count() == 0) return Tensor(DType::f32, shape);
   if (length == 0) {
     if (fold != Fold::sum) fail("x", "something to compare along the axis", x.shape().text());

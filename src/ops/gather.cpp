@@ -41,7 +41,7 @@ Places places(const Context& context, const Tensor& index, const Shape& shape, i
   bool rows = index.rank() == shape.rank() && axis + 1 < shape.rank();
   for (int i = axis + 1; rows && i < shape.rank(); ++i) rows = index.extent(i) == 1;
   for (int i = axis + 1; rows && i < shape.rank(); ++i) extents[std::size_t(i)] = 1;
-  return {at.broadcast(Shape(extents)).dense(), rows};
+  return {at.broadcast(Shape(extents)).dense(context.threads), rows};
 }
 
 /// out[o, place[o, e]] += x[o, e] for R lanes o, e in order; out begins with 0. Lanes side by side keep a sum that is written apart from
@@ -113,10 +113,10 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
   const Shape shape = with_axis(x.shape(), axis, index.extent(axis));
   // Indices that are read once are checked where they are read.
   const bool once = index.shape() == shape;
-  const auto [at, rows] = once ? Places{index.dense(), false} : places(context_, index, shape, axis, x.extent(axis));
+  const auto [at, rows] = once ? Places{index.dense(context_.threads), false} : places(context_, index, shape, axis, x.extent(axis));
   const auto& loops = kernel::elements_of(context_.isa);
   std::atomic<bool> wrong{false};
-  const Tensor from = x.dense();
+  const Tensor from = x.dense(context_.threads);
   Tensor out(x.dtype(), shape);
   const Lanes cut = lanes(shape, axis);
   const std::int64_t extent = x.extent(axis), *first = at.raw<std::int64_t>();
@@ -164,9 +164,9 @@ Tensor Ops::scatter_add(const Tensor& x, int axis, const Tensor& index, std::int
   need(index, DType::i64, "index");
   // Along the last axis, indices are checked where they are read.
   const bool once = axis == x.rank() - 1 && index.shape() == x.shape();
-  const auto [at, rows] = once ? Places{index.dense(), false} : places(context_, index, x.shape(), axis, extent);
+  const auto [at, rows] = once ? Places{index.dense(context_.threads), false} : places(context_, index, x.shape(), axis, extent);
   const std::int64_t* first = at.raw<std::int64_t>();
-  const Tensor from = x.with_origin(nullptr).dense();
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads);
   Tensor out(DType::f32, with_axis(x.shape(), axis, extent));
   const Lanes cut = lanes(x.shape(), axis);
   if (once) {
@@ -200,7 +200,7 @@ Tensor Ops::index_add(const Tensor& x, int axis, const Tensor& index, std::int64
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
   if (index.shape() != Shape{x.extent(axis)}) fail("index", Shape{x.extent(axis)}.text(), index.shape().text());
-  const Tensor at = indices(context_, index, extent), from = x.with_origin(nullptr).dense();
+  const Tensor at = indices(context_, index, extent), from = x.with_origin(nullptr).dense(context_.threads);
   Tensor out(DType::f32, with_axis(x.shape(), axis, extent));
   reduce_rows(
       context_, kernel::elements_of(context_.isa).add_at, from.raw<float>(), lanes(x.shape(), axis), extent, 0,

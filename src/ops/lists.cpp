@@ -94,7 +94,8 @@ Attended Ops::attend_lists_plain(const ListTensors& t, const Lists& lists, const
   const std::int64_t heads = s.L == s.H ? 1 : s.H, count = lists.index.count() * s.L;
   Tensor query(DType::i64, {count}), key(DType::i64, {count}), keyed(DType::i64, {count}), head(DType::i64, {count}),
       row(DType::i64, {count});
-  const Tensor offsets = lists.offsets.dense(), index = lists.index.dense(), edge = lists.edge.defined() ? lists.edge.dense() : Tensor();
+  const Tensor offsets = lists.offsets.dense(context_.threads), index = lists.index.dense(context_.threads),
+               edge = lists.edge.defined() ? lists.edge.dense(context_.threads) : Tensor();
   const auto* range = offsets.raw<std::int64_t>();
   std::int64_t n = 0;
   for (std::int64_t own = 0; own < heads; ++own, ++range)

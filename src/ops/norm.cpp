@@ -20,9 +20,9 @@ Tensor normalise(const Context& context, const Tensor& x, const Tensor& weight, 
     if (!given.defined()) return given;
     need(given, DType::f32, name);
     if (given.shape() != Shape{wide}) fail(name, Shape{wide}.text(), given.shape().text());
-    return given.dense();
+    return given.dense(context.threads);
   };
-  const Tensor gain = vector(weight, "weight"), offset = vector(bias, "bias"), from = x.dense();
+  const Tensor gain = vector(weight, "weight"), offset = vector(bias, "bias"), from = x.dense(context.threads);
   Tensor out(DType::f32, x.shape());
   if (x.count() == 0) return out;
   const auto& loops = kernel::elements_of(context.isa);
@@ -81,7 +81,7 @@ Tensor Ops::rope(const Tensor& x, const Tensor& cos, const Tensor& sin, bool int
     fail("cos", "[" + std::to_string(n) + ", R/2] with R <= " + std::to_string(d), cos.shape().text());
   if (sin.shape() != cos.shape()) fail("sin", cos.shape().text(), sin.shape().text());
   const std::int64_t half = cos.extent(1);
-  const Tensor from = x.dense(), c = cos.dense(), s = sin.dense();
+  const Tensor from = x.dense(context_.threads), c = cos.dense(context_.threads), s = sin.dense(context_.threads);
   Tensor out(DType::f32, x.shape());
   if (x.count() == 0) return out;
   sweep(context_.threads, x.count() / d, 16384 / d, [&](std::int64_t begin, std::int64_t end) {

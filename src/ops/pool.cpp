@@ -77,7 +77,7 @@ std::vector<float> shares(const Sliding& s, bool count_padding) {
 
 /// The average of windows that are small or lie close, by their taps.
 Tensor averaged(const Context& context, const Tensor& x, const Sliding& s, bool count_padding) {
-  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, map_shape(x.extent(0), x.extent(1), s.axes, s.out));
+  const Tensor from = x.with_origin(nullptr).dense(context.threads), out(DType::f32, map_shape(x.extent(0), x.extent(1), s.axes, s.out));
   const auto& loops = kernel::maps_of(context.isa);
   const auto times = kernel::elements_of(context.isa).mul;
   const Planes planes(s);
@@ -128,7 +128,7 @@ Tensor places(const Ops& ops, const Tensor& x, const std::vector<AxisMap>& maps)
   AxisMap one;
   one.in = 1, one.add(0, 1), one.close();
   for (std::size_t a = 0; a < 3; ++a) axis[a] = a + maps.size() < 3 ? &one : &maps[a + maps.size() - 3];
-  const Tensor from = x.with_origin(nullptr).dense();
+  const Tensor from = x.with_origin(nullptr).dense(ops.context().threads);
   const std::int64_t size = axis[0]->in * axis[1]->in * axis[2]->in, count = axis[0]->out() * axis[1]->out() * axis[2]->out();
   const Tensor index(DType::i64, {x.extent(0), x.extent(1), count});
   pieces(ops.context().threads, x.extent(0) * x.extent(1), 4096 / count, [&](std::int64_t begin, std::int64_t end) {
@@ -171,7 +171,7 @@ Tensor Ops::max_pool(const Tensor& x, const PoolOptions& options) const {
   const Sliding s = pooled(x, options);
   const auto maps = [&] { return window_maps(s, true); };
   if (s.dilation != Triple{1, 1, 1}) maps();  // every window holds something
-  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, map_shape(x.extent(0), x.extent(1), s.axes, s.out));
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads), out(DType::f32, map_shape(x.extent(0), x.extent(1), s.axes, s.out));
   const auto& loops = kernel::maps_of(context_.isa);
   const Planes planes(s);
   pieces(context_.threads, x.extent(0) * x.extent(1), 16384 / planes.size(), [&](std::int64_t begin, std::int64_t end) {

@@ -52,7 +52,7 @@ Tensor rows_by_weight(const Ops& ops, const Tensor& x, const Tensor& weight) {
   const std::int64_t m = x.extent(0), n = weight.extent(0), k = weight.extent(1), words = (k + 1) / 2;
   const product::Loops* loops = m < least ? nullptr : fast_loops(ops.context());
   if (!loops) return ops.matmul(x, weight.transpose(0, 1));
-  const Tensor left = pairs_of(ops.context(), x.with_origin(nullptr).dense(), m, k, 1),
+  const Tensor left = pairs_of(ops.context(), x.with_origin(nullptr).dense(ops.context().threads), m, k, 1),
                right = pairs_of(ops.context(), weight.with_origin(nullptr).dense(), n, k, 1), out(DType::f32, {m, n});
   product::run(ops.context(), *loops, 1, m, n, words, [&](std::int64_t) {
     return product::Job{{left.raw<float>(), words, 1}, {right.raw<float>(), 1, words}, out.raw<float>(), n};
@@ -78,10 +78,10 @@ Tensor Ops::linear(const Tensor& x, const Tensor& weight, const Tensor& bias) co
   extents.back() = 1;
   const std::int64_t rows = Shape(extents).count();
   extents.back() = wide;
-  const Tensor flat = x.reshape(Shape{rows, in});
+  const Tensor flat = x.reshape(Shape{rows, in}, context_.threads);
   const Tensor product = rows_by_weight(*this, flat, weight), out = product.with_origin(nullptr);
   if (bias.defined()) {
-    const Tensor row = bias.dense();
+    const Tensor row = bias.dense(context_.threads);
     pieces(context_.threads, rows, 16384 / std::max<std::int64_t>(wide, 1), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i)
         for (std::int64_t j = 0; j < wide; ++j) out.raw<float>()[i * wide + j] += row.raw<float>()[j];

@@ -134,7 +134,7 @@ Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
   const auto& loops = kernel::elements_of(context_.isa);
   auto* to = out.raw<std::int64_t>();
   if (cut.inner == 1 || cut.extent >= 1 << 24) {
-    const Tensor from = x.with_origin(nullptr).transpose(axis, x.rank() - 1).dense();
+    const Tensor from = x.with_origin(nullptr).transpose(axis, x.rank() - 1).dense(context_.threads);
     const Lanes whole = lanes(from.shape(), x.rank() - 1);
     Tensor found(DType::i64, with_axis(from.shape(), x.rank() - 1, 1));
     sweep(context_.threads, whole.outer, 16384 / whole.extent, [&](std::int64_t begin, std::int64_t end) {
@@ -145,7 +145,7 @@ Tensor Ops::argmax(const Tensor& x, int axis, bool keepdim) const {
     });
     return found.transpose(axis, x.rank() - 1).reshape(out.shape());
   }
-  const Tensor from = x.with_origin(nullptr).dense();
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads);
   const std::int64_t blocks = (cut.inner + block - 1) / block;
   sweep(context_.threads, cut.outer * blocks, 16384 / (cut.extent * std::min(block, cut.inner)), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t job = begin; job < end; ++job) {
@@ -209,7 +209,7 @@ Tensor Ops::logsumexp(const Tensor& x, int axis, bool keepdim) const {
     extents[std::size_t(axis)] = 1;
   else
     extents.erase(extents.begin() + axis);
-  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, Shape(extents));
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads), out(DType::f32, Shape(extents));
   const Lanes cut = lanes(x.shape(), axis);
   if (cut.extent == 0) std::fill_n(out.raw<float>(), out.count(), -infinity);
   // A task has some rows, or some columns, whose exponentials nobody needs afterwards.

@@ -144,7 +144,8 @@ void read(double coordinate, std::int64_t n, Resample mode, PadMode edges, bool 
 
 Tensor Ops::grid_sample(const Tensor& x, const Tensor& grid, Resample mode, PadMode edges, bool align_corners) const {
   const Grid g(x, grid, mode, edges);
-  const Tensor from = x.with_origin(nullptr).dense(), at = grid.with_origin(nullptr).dense(), out(DType::f32, g.out);
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads), at = grid.with_origin(nullptr).dense(context_.threads),
+               out(DType::f32, g.out);
   const auto& loops = kernel::maps_of(context_.isa);
   const std::int64_t each = mode == Resample::nearest  ? 1
                             : mode == Resample::linear ? 2
@@ -206,7 +207,7 @@ Tensor Ops::grid_sample_plain(const Tensor& x, const Tensor& grid, Resample mode
       // The number of spans passed is a choice; odd ones run backwards.
       const Tensor off = abs(shift(at, -low)), fixed = no_gradient(off, "the span that a coordinate lies in");
       const Tensor turns(DType::f32, off.shape()), signs(DType::f32, off.shape());
-      const Tensor dense = fixed.dense();
+      const Tensor dense = fixed.dense(context_.threads);
       for (std::int64_t i = 0; i < off.count(); ++i) {
         const double passed = std::floor(double(dense.raw<float>()[i]) / span), odd = std::fmod(passed, 2);
         signs.raw<float>()[i] = odd != 0 ? -1 : 1;
@@ -226,7 +227,7 @@ Tensor Ops::grid_sample_plain(const Tensor& x, const Tensor& grid, Resample mode
     Tensor at = align_corners ? scale(shift(coordinate, 1), float(double(n - 1) / 2))
                               : scale(shift(scale(shift(coordinate, 1), float(n)), -1), 0.5f);
     if (mode != Resample::cubic) at = wrap(at, n);
-    const Tensor fixed = no_gradient(at, "the elements that a coordinate reads").dense();
+    const Tensor fixed = no_gradient(at, "the elements that a coordinate reads").dense(context_.threads);
     const Tensor floor(DType::f32, fixed.shape());
     for (std::int64_t i = 0; i < floor.count(); ++i) {
       const double v = fixed.raw<float>()[i];

@@ -160,7 +160,7 @@ Tensor Ops::recurrence(const Tensor& a, const Tensor& b, int axis, bool reverse)
   need(b, DType::f32, "b");
   const int along = axis_of(axis, b.rank());
   const Lanes l = lanes(b.shape(), along);
-  const Tensor factors = plain(a).broadcast(b.shape()).dense(), terms = plain(b).dense();
+  const Tensor factors = plain(a).broadcast(b.shape()).dense(context_.threads), terms = plain(b).dense(context_.threads);
   Tensor out(DType::f32, b.shape());
   pieces(context_.threads, l.outer * l.inner, 16384 / std::max<std::int64_t>(l.extent, 1), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t lane = begin; lane < end;) {
@@ -199,7 +199,7 @@ Tensor Ops::cummax(const Tensor& x, int axis) const {
   need(x, DType::f32, "x");
   const int along = axis_of(axis, x.rank());
   const Lanes l = lanes(x.shape(), along);
-  const Tensor from = plain(x).dense();
+  const Tensor from = plain(x).dense(context_.threads);
   Tensor best(DType::i64, x.shape());
   for (std::int64_t lane = 0; lane < l.outer * l.inner; ++lane) {
     const std::int64_t base = lane / l.inner * l.extent * l.inner + lane % l.inner;

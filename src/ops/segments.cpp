@@ -22,7 +22,7 @@ struct Segments {
     need(segment, DType::i64, "segment");
     if (x.rank() < 1 || segment.shape() != Shape{x.extent(0)})
       fail("segment", x.rank() < 1 ? "x [E, ...]" : Shape{x.extent(0)}.text(), segment.shape().text());
-    rows = x.with_origin(nullptr).dense(), ids = indices(context, segment, segments, "segment"), cut = lanes(x.shape(), 0);
+    rows = x.with_origin(nullptr).dense(context.threads), ids = indices(context, segment, segments, "segment"), cut = lanes(x.shape(), 0);
   }
   const std::int64_t* at() const { return ids.raw<std::int64_t>(); }
   /// reduce(row) into `start` of its segment, rows in order.
@@ -53,7 +53,7 @@ Tensor Ops::segment_mean(const Tensor& x, const Tensor& segment, std::int64_t se
   const Tensor total = segment_sum(x, segment, segments);
   auto extents = std::vector<std::int64_t>(std::size_t(x.rank()), 1);
   extents[0] = segments;
-  const Tensor counts = Tensor::zeros(DType::f32, Shape(extents)), ids = segment.dense();
+  const Tensor counts = Tensor::zeros(DType::f32, Shape(extents)), ids = segment.dense(context_.threads);
   for (std::int64_t e = 0; e < ids.count(); ++e) ++counts.raw<float>()[ids.raw<std::int64_t>()[e]];
   return div(total, maximum(counts, full({}, 1)));
 }

@@ -165,7 +165,7 @@ void within(const Shape& shape, const std::vector<std::int64_t>& strides, std::i
 Tensor Ops::strided(const Tensor& x, const Shape& shape, const std::vector<std::int64_t>& strides, std::int64_t offset) const {
   need(x, DType::f32, "x");
   within(shape, strides, offset, x.count());
-  const Tensor from = x.with_origin(nullptr).dense();
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads);
   View view = from.raw_view();
   view.data = from.raw<float>() + offset;
   view.shape = shape;
@@ -179,7 +179,7 @@ Tensor Ops::strided(const Tensor& x, const Shape& shape, const std::vector<std::
 Tensor Ops::strided_add(const Tensor& x, const Shape& shape, const std::vector<std::int64_t>& strides, std::int64_t offset) const {
   need(x, DType::f32, "x");
   within(x.shape(), strides, offset, shape.count());
-  const Tensor from = x.with_origin(nullptr).dense();
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads);
   Tensor out = Tensor::zeros(DType::f32, shape);
   walk(x.shape(), strides, offset, [&](std::int64_t n, std::int64_t at) { out.raw<float>()[at] += from.raw<float>()[n]; });
   return record("strided_add", out, {&x}, [s = x.shape(), strides, offset](const Pull& p) -> std::vector<Tensor> {

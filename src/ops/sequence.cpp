@@ -27,7 +27,7 @@ void each_lane(int threads, const Shape& shape, int axis, F&& body) {
 Tensor Ops::cumprod(const Tensor& x, int axis) const {
   need(x, DType::f32, "x");
   axis = axis_of(axis, x.rank());
-  const Tensor from = x.dense();
+  const Tensor from = x.dense(context_.threads);
   Tensor out(DType::f32, x.shape());
   each_lane(context_.threads, x.shape(), axis, [&](std::int64_t at, std::int64_t step) {
     double product = 1;
@@ -87,7 +87,7 @@ Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor
   if (weights.defined() && mode != "sum") fail("weights", "none but for the mode sum", "a tensor");
   if (weights.defined() && weights.shape() != index.shape()) fail("weights", index.shape().text(), weights.shape().text());
   const std::int64_t n = index.count(), bags = offsets.count(), d = table.extent(1);
-  const Tensor begin = offsets.dense();
+  const Tensor begin = offsets.dense(context_.threads);
   const auto first = [&](std::int64_t bag) { return bag == bags ? n : begin.raw<std::int64_t>()[bag]; };
   if (bags == 0 ? n != 0 : first(0) != 0) fail("offsets", "0 first", bags == 0 ? "none" : std::to_string(first(0)));
   Tensor bag_of(DType::i64, {n}), share(DType::f32, {bags, 1});
@@ -98,9 +98,9 @@ Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor
     std::fill_n(bag_of.raw<std::int64_t>() + first(bag), size, bag);
     share.raw<float>()[bag] = size == 0 ? 0.0f : mode == "mean" ? float(1.0 / double(size)) : 1.0f;
   }
-  const Tensor rows = indices(context_, index, table.extent(0)), values = table.with_origin(nullptr).dense();
+  const Tensor rows = indices(context_, index, table.extent(0)), values = table.with_origin(nullptr).dense(context_.threads);
   if (mode != "max") {
-    const Tensor factors = weights.defined() ? weights.with_origin(nullptr).dense() : Tensor(), sum(DType::f32, {bags, d});
+    const Tensor factors = weights.defined() ? weights.with_origin(nullptr).dense(context_.threads) : Tensor(), sum(DType::f32, {bags, d});
     // Tasks are some bags, each summed in order.
     sweep(context_.threads, bags, 16384 / std::max<std::int64_t>(1, (n / std::max<std::int64_t>(1, bags) + 1) * d),
           [&](std::int64_t start, std::int64_t end) {

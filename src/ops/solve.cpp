@@ -48,9 +48,9 @@ Tensor Ops::solve(const Tensor& a, const Tensor& b) const {
   const Shape lead = joint(lead_of(a.shape()), lead_of(b.shape()), "b");
   auto extents = lead.vector();
   extents.insert(extents.end(), {n, n});
-  const Tensor left = a.with_origin(nullptr).broadcast(Shape(extents)).dense();
+  const Tensor left = a.with_origin(nullptr).broadcast(Shape(extents)).dense(context_.threads);
   extents.back() = m;
-  const Tensor right = b.with_origin(nullptr).broadcast(Shape(extents)).dense();
+  const Tensor right = b.with_origin(nullptr).broadcast(Shape(extents)).dense(context_.threads);
   Tensor out(DType::f32, Shape(extents));
   pieces(context_.threads, lead.count(), 4096 / std::max<std::int64_t>(1, n * wide), [&](std::int64_t begin, std::int64_t end) {
     std::vector<double> rows(static_cast<std::size_t>(n * wide));

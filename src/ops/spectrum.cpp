@@ -153,7 +153,7 @@ Tensor weights(std::int64_t n, int axis, int rank, float inside) {
 
 Tensor Ops::fft(const Tensor& x, int axis, bool inverse) const {
   axis = complex_axis(x, axis);
-  const Tensor from = x.with_origin(nullptr).dense();
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads);
   Tensor out(DType::f32, x.shape());
   const std::int64_t n = x.extent(axis);
   if (out.count() != 0) {
@@ -178,7 +178,7 @@ Tensor Ops::rfft(const Tensor& x, int axis) const {
   auto extents = x.shape().vector();
   extents[std::size_t(axis)] = n == 0 ? 0 : n / 2 + 1;
   extents.push_back(2);
-  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, Shape(extents));
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads), out(DType::f32, Shape(extents));
   if (x.count() != 0) {
     const Lanes cut = lanes(x.shape(), axis);
     const Real plan(context_, n, false);
@@ -197,7 +197,7 @@ Tensor Ops::irfft(const Tensor& x, int axis, std::int64_t n) const {
   auto extents = x.shape().vector();
   extents[std::size_t(axis)] = n;
   extents.pop_back();
-  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, Shape(extents));
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads), out(DType::f32, Shape(extents));
   if (out.count() != 0) {
     const Lanes cut = lanes(out.shape(), axis);
     const Real plan(context_, n, true);
@@ -258,7 +258,7 @@ Tensor Ops::dct(const Tensor& x, int axis, bool orthonormal) const {
   axis = axis_of(axis, x.rank());
   const std::int64_t n = x.extent(axis);
   if (x.count() == 0) return x;
-  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, x.shape());
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads), out(DType::f32, x.shape());
   const Lanes cut = lanes(x.shape(), axis);
   const Real plan(context_, n, false);
   const auto turns = quarter_turns(n, [&](std::int64_t k) { return 2 * (orthonormal ? unit(k, n) : 1); });
@@ -285,7 +285,7 @@ Tensor Ops::idct(const Tensor& x, int axis, bool orthonormal) const {
   axis = axis_of(axis, x.rank());
   const std::int64_t n = x.extent(axis);
   if (x.count() == 0) return x;
-  const Tensor from = x.with_origin(nullptr).dense(), out(DType::f32, x.shape());
+  const Tensor from = x.with_origin(nullptr).dense(context_.threads), out(DType::f32, x.shape());
   const Lanes cut = lanes(x.shape(), axis);
   const Real plan(context_, n, true);
   const auto turns = quarter_turns(n, [](std::int64_t) { return 1.0; });

@@ -185,7 +185,7 @@ Tensor Ops::fold(const Tensor& x, const std::vector<std::int64_t>& size, const P
 namespace {
 
 /// Pixels out of channels (last of the channel axis), or back into them.
-Tensor shuffle(const Tensor& x, std::int64_t factor, bool back) {
+Tensor shuffle(int threads, const Tensor& x, std::int64_t factor, bool back) {
   const int axes = spatial_axes(x);
   std::int64_t all = 1;
   for (int i = 0; i < axes; ++i) all *= factor;
@@ -209,7 +209,7 @@ Tensor shuffle(const Tensor& x, std::int64_t factor, bool back) {
     for (int i = 0; i < axes; ++i) order.push_back(3 + 2 * i);
     for (int i = 0; i < axes; ++i) order.push_back(2 + 2 * i);
   }
-  return x.reshape(Shape(parts)).permute(order).reshape(Shape(shape));
+  return x.reshape(Shape(parts)).permute(order).reshape(Shape(shape), threads);
 }
 
 /// Extents of [B, windows, size, ..., C] for x[B, *spatial, C].
@@ -240,14 +240,14 @@ struct Windowed {
 
 }  // namespace
 
-Tensor Ops::pixel_shuffle(const Tensor& x, std::int64_t factor) const { return shuffle(x, factor, false); }
-Tensor Ops::pixel_unshuffle(const Tensor& x, std::int64_t factor) const { return shuffle(x, factor, true); }
+Tensor Ops::pixel_shuffle(const Tensor& x, std::int64_t factor) const { return shuffle(context_.threads, x, factor, false); }
+Tensor Ops::pixel_unshuffle(const Tensor& x, std::int64_t factor) const { return shuffle(context_.threads, x, factor, true); }
 
 Tensor Ops::windows(const Tensor& x, const std::vector<std::int64_t>& size) const {
   if (x.rank() < 3) fail("x", "[B, *spatial, C]", x.shape().text());
   auto spatial = x.shape().vector();
   const Windowed w(x.extent(0), {spatial.begin() + 1, spatial.end() - 1}, x.extent(-1), size);
-  return x.reshape(Shape(w.parts)).permute(w.order).reshape({x.extent(0) * w.count, w.elements, x.extent(-1)});
+  return x.reshape(Shape(w.parts)).permute(w.order).reshape({x.extent(0) * w.count, w.elements, x.extent(-1)}, context_.threads);
 }
 
 Tensor Ops::unwindows(const Tensor& x, const std::vector<std::int64_t>& size, const std::vector<std::int64_t>& spatial) const {
@@ -260,7 +260,7 @@ Tensor Ops::unwindows(const Tensor& x, const std::vector<std::int64_t>& size, co
   for (const int axis : w.order) parted.push_back(w.parts[std::size_t(axis)]);
   shape.insert(shape.end(), spatial.begin(), spatial.end());
   shape.push_back(x.extent(2));
-  return x.reshape(Shape(parted)).permute(w.back).reshape(Shape(shape));
+  return x.reshape(Shape(parted)).permute(w.back).reshape(Shape(shape), context_.threads);
 }
 
 }  // namespace v0
