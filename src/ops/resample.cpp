@@ -155,15 +155,20 @@ Tensor Ops::grid_sample(const Tensor& x, const Tensor& grid, Resample mode, PadM
   const std::int64_t some = each == 4 ? 256 : 1024, blocks = (g.places + some - 1) / some;
   base::parallel(context_.threads, g.batch * blocks, [&](std::int64_t task, int) {
     const std::int64_t b = task / blocks, first = task % blocks * some, n = std::min(some, g.places - first);
-    const std::unique_ptr<std::int32_t[]> index(new std::int32_t[std::size_t(entries * n)]);
-    const std::unique_ptr<float[]> weight(new float[std::size_t(entries * n)]);
+    std::array<std::int32_t, 512> few_places;  // of a small map, without an allocation
+    std::array<float, 512> few_shares;
+    const bool few = entries * n <= 512;
+    const std::unique_ptr<std::int32_t[]> more_places(few ? nullptr : new std::int32_t[std::size_t(entries * n)]);
+    const std::unique_ptr<float[]> more_shares(few ? nullptr : new float[std::size_t(entries * n)]);
+    std::int32_t* const index = few ? few_places.data() : more_places.get();
+    float* const weight = few ? few_shares.data() : more_shares.get();
     const bool together = g.axes == 2 && g.size < 1 << 24;
     if (together)
       loops.points(at.raw<float>() + (b * g.places + first) * 2, n, g.in[1], g.in[2], int(each),
                    edges == PadMode::zeros       ? 0
                    : edges == PadMode::replicate ? 1
                                                  : 2,
-                   align_corners, index.get(), weight.get());
+                   align_corners, index, weight);
     Reads axis[3];
     axis[0].index[0] = 0, axis[0].weight[0] = 1;
     for (std::int64_t i = 0; i < n && !together; ++i) {
@@ -175,15 +180,16 @@ Tensor Ops::grid_sample(const Tensor& x, const Tensor& grid, Resample mode, PadM
           const std::int64_t line = (axis[0].index[d] * g.in[1] + axis[1].index[h]) * g.in[2];
           const double share = axis[0].weight[d] * axis[1].weight[h];
           for (std::int64_t w = 0; w < each; ++w, to += n) {
-            index[std::size_t(to)] = std::int32_t(line + axis[2].index[w]);
-            weight[std::size_t(to)] = float(share * axis[2].weight[w]);
+            index[to] = std::int32_t(line + axis[2].index[w]);
+            weight[to] = float(share * axis[2].weight[w]);
           }
         }
     }
     for (std::int64_t c = 0; c < g.channels; ++c)
-      loops.pick(from.raw<float>() + (b * g.channels + c) * g.size, index.get(), weight.get(), entries,
+      loops.pick(from.raw<float>() + (b * g.channels + c) * g.size, index, weight, entries,
                  out.raw<float>() + (b * g.channels + c) * g.places + first, n);
   });
+  if (!wanted({&x, &grid})) return out;
   return record("grid_sample", out, {&x, &grid}, [x, grid, mode, edges, align_corners](const Pull& p) -> std::vector<Tensor> {
     const Ops again(p.ops.context(), true);
     // Partial derivatives: the map and the points apart, as the points may be made from the map.

@@ -90,12 +90,11 @@ Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor
   const Tensor begin = offsets.dense(context_.threads);
   const auto first = [&](std::int64_t bag) { return bag == bags ? n : begin.raw<std::int64_t>()[bag]; };
   if (bags == 0 ? n != 0 : first(0) != 0) fail("offsets", "0 first", bags == 0 ? "none" : std::to_string(first(0)));
-  Tensor bag_of(DType::i64, {n}), share(DType::f32, {bags, 1});
+  const Tensor bag_of(DType::i64, {n}), share(DType::f32, {bags, 1});
   for (std::int64_t bag = 0; bag < bags; ++bag) {
     const std::int64_t size = first(bag + 1) - first(bag);
     if (size < 0 || first(bag) < 0 || first(bag + 1) > n)
       fail("offsets", "ascending numbers up to " + std::to_string(n), std::to_string(first(bag + 1)));
-    std::fill_n(bag_of.raw<std::int64_t>() + first(bag), size, bag);
     share.raw<float>()[bag] = size == 0 ? 0.0f : mode == "mean" ? float(1.0 / double(size)) : 1.0f;
   }
   const Tensor rows = indices(context_, index, table.extent(0)), values = table.with_origin(nullptr).dense(context_.threads);
@@ -105,6 +104,8 @@ Tensor Ops::embedding_bag(const Tensor& table, const Tensor& index, const Tensor
     sweep(context_.threads, bags, 16384 / std::max<std::int64_t>(1, (n / std::max<std::int64_t>(1, bags) + 1) * d),
           [&](std::int64_t start, std::int64_t end) {
             fill(sum.raw<float>() + start * d, (end - start) * d, 0);
+            for (std::int64_t bag = start; bag < end; ++bag)
+              std::fill(bag_of.raw<std::int64_t>() + first(bag), bag_of.raw<std::int64_t>() + first(bag + 1), bag);
             kernel::elements_of(context_.isa)
                 .add_at(values.raw<float>(), rows.raw<std::int64_t>() + first(start),
                         factors.defined() ? factors.raw<float>() + first(start) : nullptr, first(end) - first(start), d, d,
