@@ -79,9 +79,9 @@ using Count = std::integral_constant<int, N>;
 /// Pairs of bf16 stand in the place of floats.
 namespace avx512_bf16 {
 
+using avx512::mask_of, avx512::load_where;
 using avx512::V, avx512::width, avx512::Mask, avx512::Count;
 using avx512::zero, avx512::set1, avx512::load, avx512::store, avx512::load_part, avx512::store_part, avx512::add, avx512::pin;
-using avx512::mask_of, avx512::load_where;
 inline void accumulate(V& c, V a, V b) { asm("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b)); }
 
 #include "kernel/windows.inl"
@@ -98,4 +98,4 @@ static constexpr MapTable with_pairs(MapTable table) {
 }
 constinit const MapTable avx512_maps = avx512::make_table();
 constinit const MapTable avx512_bf16_maps = with_pairs(avx512::make_table());
-}
+}  // namespace heed::kernel

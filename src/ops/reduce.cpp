@@ -61,10 +61,6 @@ void exp_columns(const kernel::ElementTable& loops, const float* x, float* to, s
   loops.exp_rows(x, n, stride, wide, top, sums, to);
 }
 
-}  // namespace
-
-namespace {
-
 /// g, whose `axes` are gone or 1, stretched over them again.
 Tensor spread(const Tensor& g, const Shape& shape, const std::vector<int>& axes) {
   auto extents = shape.vector();
@@ -78,6 +74,15 @@ std::vector<Tensor> pull_extreme(const Pull& p, const Tensor& x, const std::vect
   const Tensor best = spread(p.output(), x.shape(), axes);
   const Tensor ours = o.where(o.equal(x, best), o.full({}, 1), o.full({}, 0));
   return {o.mul(o.div(ours, o.sum(ours, axes, true)), spread(p.gradient(), x.shape(), axes))};
+}
+
+/// top += ln(sums), of at most a block of columns; one without a sum, and one with inf, keep their top.
+void add_logs(const kernel::ElementTable& loops, const double* sums, std::int64_t n, float* top) {
+  float logs[block]{};
+  for (std::int64_t c = 0; c < n; ++c) logs[c] = float(sums[c]);
+  loops.log(logs, n, logs);
+  for (std::int64_t c = 0; c < n; ++c)
+    if (sums[c] != 0 && top[c] != infinity) top[c] += logs[c];
 }
 
 }  // namespace
@@ -188,8 +193,7 @@ Tensor Ops::log_softmax(const Tensor& x, int axis) const {
         float top[block];
         double sums[block];
         exp_columns(loops, v, to, n, stride, wide, top, sums);
-        for (std::int64_t c = 0; c < wide; ++c)  // a column of -inf, and one with inf, keep their top
-          top[c] = sums[c] == 0 || top[c] == infinity ? top[c] : float(top[c] + std::log(sums[c]));
+        add_logs(loops, sums, wide, top);
         for (std::int64_t r = 0; r < n; ++r) loops.sub(v + r * stride, 1, top, 1, wide, to + r * stride);
       });
   return record(
@@ -231,7 +235,8 @@ Tensor Ops::logsumexp(const Tensor& x, int axis, bool keepdim) const {
         double sums[block];
         for (std::int64_t r = 0; r < cut.extent; ++r) std::copy_n(first + r * cut.inner, n, room.data() + r * n);
         exp_columns(loops, room.data(), room.data(), cut.extent, n, n, top, sums);
-        for (std::int64_t i = 0; i < n; ++i) to[i] = top[i] == infinity ? infinity : float(top[i] + std::log(sums[i]));
+        add_logs(loops, sums, n, top);
+        for (std::int64_t i = 0; i < n; ++i) to[i] = sums[i] == 0 ? -infinity : top[i];
       }
     });
   return record("logsumexp", out, {&x}, [x, axis](const Pull& p) -> std::vector<Tensor> {
