@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heed/gguf.h"
 
+#include <unistd.h>
+
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -39,8 +41,9 @@ std::string small_file(std::uint32_t type = 0, std::uint64_t extent = 3, std::ui
 }
 
 Gguf open_bytes(const std::string& bytes) {
-  const auto path = (std::filesystem::temp_directory_path() / "heed-gguf-test.gguf").string();
+  const auto path = (std::filesystem::temp_directory_path() / ("heed-gguf-" + std::to_string(getpid()))).string();
   std::ofstream(path, std::ios::binary) << bytes;
+  const std::shared_ptr<void> gone(nullptr, [&](void*) { std::filesystem::remove(path); });  // what is mapped stays
   return read_gguf(path);
 }
 

@@ -2,6 +2,8 @@
 // The runtime on the byte model of models/stdlib-lm. Against transformers: tests/python/test_model.py.
 #include "heed/model.h"
 
+#include <unistd.h>
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -159,8 +161,8 @@ struct Broken : testing::Test {
   SafeTensors weights;
 
   void SetUp() override {
-    folder =
-        std::filesystem::path(testing::TempDir()) / (std::string("heed-") + testing::UnitTest::GetInstance()->current_test_info()->name());
+    const std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder = std::filesystem::path(testing::TempDir()) / ("heed-" + name + "-" + std::to_string(getpid()));
     std::filesystem::remove_all(folder);
     std::filesystem::create_directories(folder);
     std::ifstream(directory + "/config.json") >> config;
