@@ -154,7 +154,16 @@ void exp_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64
     for (std::int64_t r = 0; r < rows; r += deep) {
       const std::int64_t high = rows - r < deep ? rows - r : deep;
       V sum = zero();
-      for (std::int64_t i = r; i < r + high; ++i) {
+      std::int64_t i = r;
+      for (; i + 4 <= r + high; i += 4) {
+        const float* from = x + i * stride + c;
+        const Four e = exp_of(sub(
+            together(some_of(from, rest), some_of(from + stride, rest), some_of(from + 2 * stride, rest), some_of(from + 3 * stride, rest)),
+            t));
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) put_some(to + (i + k) * stride + c, e.v[k], rest), sum = add(sum, e.v[k]);
+      }
+      for (; i < r + high; ++i) {
         const V e = exp_of(sub(some_of(x + i * stride + c, rest), t));
         put_some(to + i * stride + c, e, rest);
         sum = add(sum, e);
