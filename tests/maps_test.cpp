@@ -57,7 +57,10 @@ std::vector<std::pair<const char*, Call>> calls() {
        }},
       {"grid_sample", [=](const Ops& o) { return o.grid_sample(x, grid); }},
       {"grid_sample cubic", [=](const Ops& o) { return o.grid_sample(x, grid, Resample::cubic, PadMode::reflect); }},
-      {"extend", [=](const Ops& o) { return o.extend(x, {2, 3}, {3, 5}, {4}, PadMode::reflect); }},
+      {"extend",
+       [=](const Ops& o) {
+         return o.extend(x, {2, 3}, {3, 5}, {4}, PadMode::reflect);
+       }},
       {"unfold", [=](const Ops& o) { return o.unfold(x, {.kernel = {3}, .stride = {2}, .padding = {1}}); }},
   };
 }
