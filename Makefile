@@ -62,7 +62,7 @@ fuzz: install
 # The program for 64-bit Arm, and every case file on it, by emulation.
 arm: install
 	@dpkg -s g++-aarch64-linux-gnu libsimde-dev qemu-user >/dev/null 2>&1 || \
-	  $(SUDO) apt-get install -y -q --no-install-recommends g++-aarch64-linux-gnu libsimde-dev qemu-user
+	  ($(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends g++-aarch64-linux-gnu libsimde-dev qemu-user)
 	cmake -G Ninja -B build/arm --toolchain cmake/aarch64.cmake -DCMAKE_BUILD_TYPE=Release -DHEED_TESTS=OFF >/dev/null
 	cmake --build build/arm
 	qemu-aarch64 -L /usr/aarch64-linux-gnu build/arm/heed verify tests/cases/*.safetensors
