@@ -61,7 +61,7 @@ void parallel(int threads, std::int64_t tasks, Task task) {
   std::atomic<bool> failed{false};
   std::exception_ptr error;
   on_each(workers, [&](int worker, int all) {
-    for (std::int64_t i = worker; !failed && i<tasks; i = tasks> all ? all + next++ : tasks) {
+    for (std::int64_t i = worker; !failed && i < tasks; i = all < tasks ? all + next++ : tasks) {
       try {
         task(i, worker);
       } catch (...) {

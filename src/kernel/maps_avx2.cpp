@@ -53,15 +53,6 @@ inline Mask mask_of(std::uint32_t lanes) {
 inline V load_where(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask); }
 inline V either(V a, V b) { return _mm256_or_ps(a, b); }
 inline __m128 load_four(const float* p, unsigned lanes) { return _mm_maskload_ps(p, _mm256_castsi256_si128(mask_of(lanes))); }
-/// 8 rows of four(row) to four vectors.
-template <class F>
-inline __attribute__((always_inline)) void turn(F four, V* to) {
-  const auto rows = [&](int i) HEED_INLINE { return _mm256_insertf128_ps(_mm256_castps128_ps256(four(i)), four(i + 4), 1); };
-  const V a = rows(0), b = rows(1), c = rows(2), d = rows(3);
-  const V ab = _mm256_unpacklo_ps(a, b), AB = _mm256_unpackhi_ps(a, b), cd = _mm256_unpacklo_ps(c, d), CD = _mm256_unpackhi_ps(c, d);
-  to[0] = _mm256_shuffle_ps(ab, cd, 0x44), to[1] = _mm256_shuffle_ps(ab, cd, 0xee);
-  to[2] = _mm256_shuffle_ps(AB, CD, 0x44), to[3] = _mm256_shuffle_ps(AB, CD, 0xee);
-}
 
 #include "kernel/panels.inl"
 template <int N>

@@ -52,18 +52,6 @@ inline Mask mask_of(std::uint32_t lanes) { return Mask(lanes); }
 inline V load_where(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
 inline V either(V a, V b) { return _mm512_or_ps(a, b); }
 inline __m128 load_four(const float* p, unsigned lanes) { return _mm_maskz_loadu_ps(__mmask8(lanes), p); }
-/// 16 rows of four(row) to four vectors.
-template <class F>
-inline __attribute__((always_inline)) void turn(F four, V* to) {
-  const auto rows = [&](int i) HEED_INLINE {
-    V x = _mm512_insertf32x4(_mm512_castps128_ps512(four(i)), four(i + 4), 1);
-    return _mm512_insertf32x4(_mm512_insertf32x4(x, four(i + 8), 2), four(i + 12), 3);
-  };
-  const V a = rows(0), b = rows(1), c = rows(2), d = rows(3);
-  const V ab = _mm512_unpacklo_ps(a, b), AB = _mm512_unpackhi_ps(a, b), cd = _mm512_unpacklo_ps(c, d), CD = _mm512_unpackhi_ps(c, d);
-  to[0] = _mm512_shuffle_ps(ab, cd, 0x44), to[1] = _mm512_shuffle_ps(ab, cd, 0xee);
-  to[2] = _mm512_shuffle_ps(AB, CD, 0x44), to[3] = _mm512_shuffle_ps(AB, CD, 0xee);
-}
 
 #include "kernel/panels.inl"
 template <int N>

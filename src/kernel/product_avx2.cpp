@@ -20,13 +20,7 @@ constexpr int dot_vectors = 1;                  // 6 x 8 sums and 6 x 8 integers
 
 /// 8 rows x 4 numbers, turned: 128 bits of rows i and i + 4 side by side, then 4 x 4 within the halves.
 inline void turn(const float* p, std::int64_t ld, V* to) {
-  const auto rows = [&](int i) __attribute__((always_inline)) {
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + i * ld)), _mm_loadu_ps(p + (i + 4) * ld), 1);
-  };
-  const V a = rows(0), b = rows(1), c = rows(2), d = rows(3);
-  const V ab = _mm256_unpacklo_ps(a, b), AB = _mm256_unpackhi_ps(a, b), cd = _mm256_unpacklo_ps(c, d), CD = _mm256_unpackhi_ps(c, d);
-  to[0] = _mm256_shuffle_ps(ab, cd, 0x44), to[1] = _mm256_shuffle_ps(ab, cd, 0xee);
-  to[2] = _mm256_shuffle_ps(AB, CD, 0x44), to[3] = _mm256_shuffle_ps(AB, CD, 0xee);
+  turn([=](int i) HEED_INLINE { return _mm_loadu_ps(p + i * ld); }, to);
 }
 
 inline I load_int(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }

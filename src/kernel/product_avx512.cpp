@@ -18,16 +18,7 @@ constexpr int dot_vectors = 2;                  // 6 x 32 sums and 6 x 32 intege
 
 /// 16 rows x 4 numbers, turned: 128 bits of rows i, i + 4, i + 8, i + 12 side by side, then 4 x 4 within the quarters.
 inline void turn(const float* p, std::int64_t ld, V* to) {
-  const auto rows = [&](int i) __attribute__((always_inline)) {
-    V x = _mm512_castps128_ps512(_mm_loadu_ps(p + i * ld));
-    x = _mm512_insertf32x4(x, _mm_loadu_ps(p + (i + 4) * ld), 1);
-    x = _mm512_insertf32x4(x, _mm_loadu_ps(p + (i + 8) * ld), 2);
-    return _mm512_insertf32x4(x, _mm_loadu_ps(p + (i + 12) * ld), 3);
-  };
-  const V a = rows(0), b = rows(1), c = rows(2), d = rows(3);
-  const V ab = _mm512_unpacklo_ps(a, b), AB = _mm512_unpackhi_ps(a, b), cd = _mm512_unpacklo_ps(c, d), CD = _mm512_unpackhi_ps(c, d);
-  to[0] = _mm512_shuffle_ps(ab, cd, 0x44), to[1] = _mm512_shuffle_ps(ab, cd, 0xee);
-  to[2] = _mm512_shuffle_ps(AB, CD, 0x44), to[3] = _mm512_shuffle_ps(AB, CD, 0xee);
+  turn([=](int i) HEED_INLINE { return _mm_loadu_ps(p + i * ld); }, to);
 }
 
 inline I load_int(const void* p) { return _mm512_loadu_si512(p); }

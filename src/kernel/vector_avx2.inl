@@ -49,3 +49,13 @@ inline void accumulate(V& c, V a, V b) { asm("vfmadd231ps %2, %1, %0" : "+x"(c) 
 inline void pin(V&) {}
 inline void accumulate(V& c, V a, V b) { c = fma(a, b, c); }
 #endif
+
+/// The four columns of 8 rows of four, which four(row) loads.
+template <class F>
+inline __attribute__((always_inline)) void turn(F four, V* to) {
+  const auto rows = [&](int i) HEED_INLINE { return _mm256_insertf128_ps(_mm256_castps128_ps256(four(i)), four(i + 4), 1); };
+  const V a = rows(0), b = rows(1), c = rows(2), d = rows(3);
+  const V ab = _mm256_unpacklo_ps(a, b), AB = _mm256_unpackhi_ps(a, b), cd = _mm256_unpacklo_ps(c, d), CD = _mm256_unpackhi_ps(c, d);
+  to[0] = _mm256_shuffle_ps(ab, cd, 0x44), to[1] = _mm256_shuffle_ps(ab, cd, 0xee);
+  to[2] = _mm256_shuffle_ps(AB, CD, 0x44), to[3] = _mm256_shuffle_ps(AB, CD, 0xee);
+}

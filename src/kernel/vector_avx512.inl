@@ -44,3 +44,16 @@ inline V copy_sign(V magnitude, V sign) {
 inline void pin(V& x) { asm("" : "+v"(x)); }
 /// c += a b where c stays in its own register.
 inline void accumulate(V& c, V a, V b) { asm("vfmadd231ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b)); }
+
+/// The four columns of 16 rows of four, which four(row) loads.
+template <class F>
+inline __attribute__((always_inline)) void turn(F four, V* to) {
+  const auto rows = [&](int i) HEED_INLINE {
+    V x = _mm512_insertf32x4(_mm512_castps128_ps512(four(i)), four(i + 4), 1);
+    return _mm512_insertf32x4(_mm512_insertf32x4(x, four(i + 8), 2), four(i + 12), 3);
+  };
+  const V a = rows(0), b = rows(1), c = rows(2), d = rows(3);
+  const V ab = _mm512_unpacklo_ps(a, b), AB = _mm512_unpackhi_ps(a, b), cd = _mm512_unpacklo_ps(c, d), CD = _mm512_unpackhi_ps(c, d);
+  to[0] = _mm512_shuffle_ps(ab, cd, 0x44), to[1] = _mm512_shuffle_ps(ab, cd, 0xee);
+  to[2] = _mm512_shuffle_ps(AB, CD, 0x44), to[3] = _mm512_shuffle_ps(AB, CD, 0xee);
+}
