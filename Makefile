@@ -47,8 +47,10 @@ sanitize: install
 	./build/$(SANITIZER)/heed_tests --gtest_brief=1
 
 # Each fuzzer for SECONDS from the seeds of fuzz/seeds.py; inputs that it keeps stay in build/fuzz/corpus, what it breaks on in build/fuzz.
+# SEED repeats a run (what CI does: the same change, the same verdict); 0 draws a new one.
 SECONDS := 60
-FUZZERS := safetensors gguf params case model config
+SEED := 0
+FUZZERS := safetensors gguf params case run model config
 fuzz: install
 	@dpkg -s clang-16 >/dev/null 2>&1 || $(SUDO) apt-get install -y -q --no-install-recommends clang-16
 	cmake --preset fuzz >/dev/null
@@ -56,7 +58,7 @@ fuzz: install
 	python3 fuzz/seeds.py build/fuzz/corpus
 	cd build/fuzz && for target in $(FUZZERS); do \
 	  echo "$$target, $(SECONDS) s"; \
-	  ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=1024 ./$${target}_fuzz -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=12288 -verbosity=0 -print_funcs=0 -print_final_stats=1 corpus/$$target || exit 1; \
+	  ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=1024 ./$${target}_fuzz -seed=$(SEED) -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=12288 -verbosity=0 -print_funcs=0 -print_final_stats=1 corpus/$$target || exit 1; \
 	done
 
 # The program for 64-bit Arm, and every case file on it, by emulation.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the fuzzers begin: a folder a target of small inputs. usage: fuzz/seeds.py FOLDER
 
-safetensors: the case files below 8 KiB; case: they and eight spoilt copies of each; params: their parameters behind the byte that chooses a mechanism;
+safetensors: the case files below 8 KiB; case: they and eight spoilt copies of each; params: their parameters behind the byte that chooses a mechanism; run: noise to draw from;
 gguf: a file a tensor type, with metadata of every kind; model: GGUF models of one layer; config: config.json and tokenizer.json.
 """
 import json
@@ -149,7 +149,7 @@ def spoil(r, metadata, tensors):
 def main():
     r = random.Random(1)
     root = pathlib.Path(sys.argv[1])
-    files = {name: root / name for name in ("safetensors", "case", "params", "gguf", "model", "config")}
+    files = {name: root / name for name in ("safetensors", "case", "params", "run", "gguf", "model", "config")}
     for folder in files.values():
         folder.mkdir(parents=True, exist_ok=True)
     slugs = sorted({path.name.split("--")[0] for path in CASES.iterdir()})
@@ -168,6 +168,8 @@ def main():
                 (files["case"] / f"{path.stem}-{spoilt}").write_bytes(write_case(metadata, tensors))
         params = read_case(data)[0].get("params", "{}")
         (files["params"] / path.stem).write_bytes(bytes([slugs.index(path.name.split("--")[0])]) + params.encode())
+    for i in range(20 * len(slugs)):
+        (files["run"] / str(i)).write_bytes(r.randbytes(160))
     for kind in BLOCKS:
         (files["gguf"] / f"type{kind}").write_bytes(every_kind(kind, 2 + kind % 2))
     for architecture in ("llama", "qwen2"):

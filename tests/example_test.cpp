@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -90,6 +91,28 @@ TEST_P(EveryEntry, RunsWithOptionalInputs) {
     const Example e = example(slug, tiny(slug), params, {input["name"]});
     EXPECT_TRUE(e.inputs.count(input["name"])) << slug;
     EXPECT_GT(run(slug, e.inputs, e.weights, e.params).at("out").count(), 0) << slug << " with " << input["name"];
+  }
+}
+
+/// Lengths, indices and shapes that no tensor has: an error that names the tensor, or (where only their order counts) a result.
+TEST_P(EveryEntry, SurvivesIntegersOfAnySize) {
+  const std::string slug = GetParam();
+  const std::string params = small_params(slug).dump();
+  for (const json& input : json::parse(describe_mechanism(slug, params))["inputs"]) {
+    if (input["dtype"] != "i64" || input["repeated"].get<bool>() || !input["present"].get<bool>()) continue;
+    const std::string name = input["name"];
+    const Example e = example(slug, tiny(slug), params, {name});
+    using Limits = std::numeric_limits<std::int64_t>;
+    for (const std::int64_t value : {Limits::min(), Limits::min() + 1, std::int64_t(-1), std::int64_t(1) << 32, Limits::max()}) {
+      Tensors inputs = e.inputs;
+      inputs[name] = Tensor(DType::i64, e.inputs.at(name).shape());
+      std::fill_n(inputs[name].data<std::int64_t>(), inputs[name].count(), value);
+      try {
+        run(slug, inputs, e.weights, e.params);
+      } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << error.what();
+      }
+    }
   }
 }
 

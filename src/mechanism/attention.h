@@ -40,8 +40,8 @@ struct Attention : Mechanism {
     d.input("mask", mask, "*visible", "true where a query may look, broadcast to B H N M").of(DType::boolean).optional();
     d.input("alibi_slopes", alibi_slopes, "H", "adds -slope * |p - j|").between("0", "0.5").optional();
     if (has_sink) d.input("sink", sink, "H", "one more logit a head").optional();
-    d.input("key_lengths", key_lengths, "B", "keys of each sequence").of(DType::i64).between("1", "M").optional();
-    d.input("query_lengths", query_lengths, "B", "queries of each sequence").of(DType::i64).between("1", "N").optional();
+    d.input("key_lengths", key_lengths, "B", "keys of each sequence").of(DType::i64).within("0", "M").between("1", "M").optional();
+    d.input("query_lengths", query_lengths, "B", "queries of each sequence").of(DType::i64).within("0", "N").between("1", "N").optional();
     d.size("*broadcast", "1 H N M");
     d.size("*visible", "1 1 N M");
     d.output("out", out, "B N H E");

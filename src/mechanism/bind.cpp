@@ -43,6 +43,20 @@ void check_dtype(const std::string& label, const TensorEntry& entry, DType given
     fail(label, std::string("dtype ") + name_of(wanted), name_of(given));
 }
 
+void check_bounds(const std::string& label, const TensorEntry& entry, const Tensor& given, const Symbols& symbols) {
+  const auto bound = [&](const std::string& text) {
+    const auto value = evaluate(text, symbols);
+    if (!value) fail(label, "bounds of known sizes", text);
+    return std::int64_t(*value);
+  };
+  const std::int64_t lower = bound(entry.lower), upper = bound(entry.upper);
+  const Tensor values = given.dense();
+  for (std::int64_t i = 0; i < values.count(); ++i)
+    if (const auto value = values.data<std::int64_t>()[i]; value < lower || value > upper)
+      fail(label, std::to_string(lower) + " to " + std::to_string(upper) + " (" + entry.lower + " to " + entry.upper + ")",
+           std::to_string(value));
+}
+
 /// Throws Error where the symbols do not settle the shape.
 Tensor starting_weight(const Declaration& d, const TensorEntry& entry, const std::string& name, const Symbols& symbols,
                        const base::Random& random) {
@@ -122,6 +136,9 @@ void take(Declaration& d, Role role, const Tensors& given, Symbols& symbols) {
       fail(std::string(role_name(role)) + " " + entry->name, "a tensor of shape (" + entry->shape + ")", "none");
     }
   }
+  for (auto& entry : d.tensors)  // by now every size is known
+    if (entry->role == role && entry->present && !entry->lower.empty() && entry->tensor && entry->tensor->defined())
+      check_bounds(std::string(role_name(role)) + " " + entry->name, *entry, *entry->tensor, symbols);
 }
 
 Tensors starting_weights(const Declaration& d, const Symbols& symbols, std::uint64_t seed) {

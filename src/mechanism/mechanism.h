@@ -48,6 +48,7 @@ struct TensorEntry {
   DType dtype = DType::f32;
   bool required = true, gradient = true, present = true;
   std::string least{}, most{};         ///< of random values, expressions of sizes; empty: normal ones, integers below 2
+  std::string lower{}, upper{};        ///< bounds of integers, expressions of sizes; empty: none
   std::vector<std::string> filled{};   ///< what stands there in place of random values
   std::vector<std::string> samples{};  ///< names under which examples have it though it need not be given
 
@@ -73,6 +74,11 @@ struct TensorEntry {
   TensorEntry& between(std::string from, std::string to) {
     least = std::move(from), most = std::move(to);
     return *this;
+  }
+  /// Integers given outside of these, both ends included, are an error before the mechanism runs: lengths ("0", "N").
+  TensorEntry& within(std::string from, std::string to) {
+    lower = from, upper = to;
+    return between(std::move(from), std::move(to));
   }
   /// What examples hold where random values make no sense: value n is expression n modulo their number, of sizes, parameters and
   /// i, how often the list has been gone through: {"8*i", "8*i+7"} is 0, 7, 8, 15, ...

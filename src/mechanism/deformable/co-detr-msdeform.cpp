@@ -33,7 +33,7 @@ struct Msdeform : Mechanism {
       sides.insert(sides.end(), {side, side});
       places += (l ? "+" : "") + side + "*" + side;
     }
-    d.input("input_spatial_shapes", shapes, "n_levels 2", "(H, W) of each map").of(DType::i64).example(sides);
+    d.input("input_spatial_shapes", shapes, "n_levels 2", "(H, W) of each map").of(DType::i64).within("1", "S").example(sides);
     d.input("input_padding_mask", padding, "B S", "true where a pixel is padding: its value is 0").of(DType::boolean).optional();
     d.linear("sampling_offsets", offset_w, offset_b, "n_heads*n_levels*n_points*2", "d_model");
     d.linear("attention_weights", attention_w, attention_b, "n_heads*n_levels*n_points", "d_model");
@@ -76,8 +76,6 @@ struct Msdeform : Mechanism {
     Tensor size(DType::f32, {L, 1, 2});
     std::int64_t pixels_of_all = 0;
     for (std::int64_t l = 0; l < L; ++l) {
-      if (extent(l, 0) < 1 || extent(l, 1) < 1)
-        fail("input input_spatial_shapes", "extents of 1 or more", std::to_string(std::min(extent(l, 0), extent(l, 1))));
       pixels_of_all += extent(l, 0) * extent(l, 1);
       for (int axis = 0; axis < 2; ++axis) size.data<float>()[l * 2 + axis] = float(extent(l, 1 - axis));
     }

@@ -16,8 +16,8 @@ struct DifferentialAttention : CausalAttention {
     d.input("v", v, "B M G E", "values");
     d.input("bias", bias, "*broadcast", "added to the scores of both maps").optional();
     d.input("mask", mask, "*visible", "true where a query may look").of(DType::boolean).optional();
-    d.input("key_lengths", key_lengths, "B", "keys of each sequence").of(DType::i64).between("1", "M").optional();
-    d.input("query_lengths", query_lengths, "B", "queries of each sequence").of(DType::i64).between("1", "N").optional();
+    d.input("key_lengths", key_lengths, "B", "keys of each sequence").of(DType::i64).within("0", "M").between("1", "M").optional();
+    d.input("query_lengths", query_lengths, "B", "queries of each sequence").of(DType::i64).within("0", "N").between("1", "N").optional();
     d.param("layer_idx", layer_idx, "lambda_init = 0.8 - 0.6 exp(-0.3 layer_idx)").least(0);
     d.param("causal", causal, "query i sees keys j <= i + M - N");
     d.param("window", window, "[left, right]; -1 is unlimited").least(-1);

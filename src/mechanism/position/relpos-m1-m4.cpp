@@ -28,7 +28,7 @@ struct Relpos : Mechanism {
     d.param("max_position_embeddings", max_position_embeddings, "P, most tokens").least(1);
     d.param("causal", causal, "query i sees keys j <= i");
     d.input("x", x, "B N hidden_size", "tokens");
-    d.input("key_len", key_len, "B", "keys of each sequence").of(DType::i64).between("1", "N").optional();
+    d.input("key_len", key_len, "B", "keys of each sequence").of(DType::i64).within("0", "N").between("1", "N").optional();
     d.linear("query", wq, bq, "hidden_size", "hidden_size");
     d.linear("key", wk, bk, "hidden_size", "hidden_size");
     d.linear("value", wv, bv, "hidden_size", "hidden_size");

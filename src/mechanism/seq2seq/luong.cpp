@@ -32,7 +32,7 @@ struct Luong : Mechanism {
     d.param("max_seq_len", max_seq_len, "rows of the location scores").least(1).computed("from the weights");
     d.input("query", query, "B *T d", "decoder states: T of them, or one and no axis for it");
     d.input("memory", memory, "B S de", "encoder states");
-    d.input("memory_lengths", memory_lengths, "B", "states of each sequence").of(DType::i64).between("1", "S").optional();
+    d.input("memory_lengths", memory_lengths, "B", "states of each sequence").of(DType::i64).within("0", "S").between("1", "S").optional();
     d.input("positions", given, "*places", "T or B T: the middle of the window; t where absent")
         .between("0", "S-1")
         .when(local && !predictive, "local=local-m")

@@ -24,7 +24,7 @@ struct VariationalAttention : Mechanism {
     d.param("k", k, "positions kept, the best ones; 0: all").least(0);
     d.input("query", query, "B dt", "decoder state");
     d.input("memory", memory, "B S ds", "source");
-    d.input("memory_lengths", memory_lengths, "B", "positions of each source").of(DType::i64).between("1", "S").optional();
+    d.input("memory_lengths", memory_lengths, "B", "positions of each source").of(DType::i64).within("0", "S").between("1", "S").optional();
     d.weight("linear_context.weight", linear_context, "a ds").when(mlp, "attn_type=mlp");
     d.weight("linear_query.weight", linear_query, "a dt").when(mlp, "attn_type=mlp");
     d.weight("v.weight", v, "1 a").when(mlp, "attn_type=mlp");
