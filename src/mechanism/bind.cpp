@@ -47,7 +47,7 @@ void check_bounds(const std::string& label, const TensorEntry& entry, const Tens
   const auto bound = [&](const std::string& text) {
     const auto value = evaluate(text, symbols);
     if (!value) fail(label, "bounds of known sizes", text);
-    return std::int64_t(*value);
+    return whole(label, *value);
   };
   const std::int64_t lower = bound(entry.lower), upper = bound(entry.upper);
   const Tensor values = given.dense();
@@ -67,7 +67,7 @@ Tensor starting_weight(const Declaration& d, const TensorEntry& entry, const std
   for (const std::string& word : words(shape)) {
     const auto extent = word[0] == '*' ? std::nullopt : evaluate(word, symbols);
     if (!extent) fail("weight " + name, "a tensor of shape (" + entry.shape + "): " + word + " is settled by the weights alone", "none");
-    extents.push_back(std::int64_t(*extent));
+    extents.push_back(whole("weight " + name + ", " + word, *extent));
   }
   Tensor weight(DType::f32, Shape(extents));
   const std::int64_t count = weight.count(),

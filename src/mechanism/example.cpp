@@ -28,7 +28,7 @@ Tensor draw(const TensorEntry& entry, const std::string& name, Sizes& sizes, con
     if (floats)
       t.data<float>()[i] = float(value);
     else
-      t.data<std::int64_t>()[i] = std::int64_t(std::floor(value));
+      t.data<std::int64_t>()[i] = mechanism::whole("input " + name, value);
   };
   if (!entry.filled.empty()) {
     mechanism::Symbols at = sizes.symbols();
@@ -109,7 +109,7 @@ Example example(const std::string& slug, const std::map<std::string, std::int64_
     for (auto& [name, tensor] : *group)
       if (tensor.dtype() == DType::f32 && dtype != DType::f32) tensor = tensor.to(dtype);
   for (const auto& [symbol, size] : of.symbols())
-    if (!effective.contains(symbol) || effective[symbol].is_null()) result.sizes[symbol] = std::int64_t(size);
+    if (!effective.contains(symbol) || effective[symbol].is_null()) result.sizes[symbol] = mechanism::whole("size " + symbol, size);
   return result;
 }
 

@@ -98,6 +98,11 @@ bool is_symbol(const std::string& word) {
 
 std::optional<double> evaluate(const std::string& expression, const Symbols& symbols) { return Parser(expression, symbols).all(); }
 
+std::int64_t whole(const std::string& name, double value) {
+  if (!(std::abs(value) <= 9007199254740992.0)) fail(name, "a number up to 2^53", std::to_string(value));
+  return std::int64_t(std::floor(value));
+}
+
 std::vector<std::string> words(const std::string& text) {
   std::istringstream stream(text);
   std::vector<std::string> result;

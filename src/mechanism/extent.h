@@ -17,6 +17,9 @@ using Symbols = std::map<std::string, double>;
 /// Throws Error for a malformed one.
 std::optional<double> evaluate(const std::string& expression, const Symbols& symbols);
 
+/// The whole number at or below the value. Throws Error naming `name` where no integer holds it (NaN, beyond 2^53).
+std::int64_t whole(const std::string& name, double value);
+
 /// Binds the single symbols of `pattern` and checks the rest; `name` is for the message.
 void match(const std::string& name, const std::string& pattern, const Shape& shape, Symbols& symbols);
 

@@ -139,7 +139,7 @@ std::vector<std::int64_t> Sizes::shape(const std::string& text) {
   std::vector<std::int64_t> extents;
   for (const std::string& word : words(text)) {
     if (word[0] != '*') {
-      extents.push_back(std::int64_t(std::floor(value(word))));
+      extents.push_back(whole("size " + word, value(word)));
       continue;
     }
     const std::string name = word.substr(1);

@@ -89,11 +89,11 @@ Tensor zip(const Context& context, const Tensor& a, const Tensor& b, Loop loop, 
   need(a, DType::f32, "a");
   need(b, DType::f32, "b");
   const Shape shape = a.shape() == b.shape() ? a.shape() : joint(a.shape(), b.shape(), "b");
+  if (shape.count() == 0) return Tensor(dtype, shape);
   const Walk walk(shape, a.raw_view(), b.raw_view());
   if (!walk.first_fits()) return zip<T>(context, stretched(context, a, shape), b, loop, dtype);
   if (!walk.second_fits()) return zip<T>(context, a, stretched(context, b, shape), loop, dtype);
   Tensor out(dtype, shape);
-  if (shape.count() == 0) return out;
   const std::int64_t s = walk.a[walk.last()], t = walk.b[walk.last()];
   const auto *x = a.raw<float>(), *y = b.raw<float>();
   auto* to = out.raw<T>();

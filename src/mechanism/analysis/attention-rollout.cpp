@@ -2,7 +2,8 @@
 // Attention rollout and flow (Abnar & Zuidema, 2020). With M_l = rows of (mean over heads + I) normalised:
 //   rollout_l = M_l rollout_{l-1};   flow_l(i, j) = the maximum flow from token i of layer l down to input j through capacities M.
 #include <algorithm>
-#include <deque>
+#include <cmath>
+#include <limits>
 
 #include "heed/ops.h"
 #include "mechanism/mechanism.h"
@@ -10,59 +11,78 @@
 namespace heed::mechanism {
 namespace {
 
-/// Maximum flow by shortest augmenting paths (Edmonds and Karp) over nodes (layer, token).
+/// Maximum flow over nodes (layer, token) by Dinic's algorithm: among the shortest paths with room left, until none is left.
 class Graph {
  public:
-  Graph(const std::vector<Tensor>& capacities, std::int64_t tokens)
-      : nodes_((std::int64_t(capacities.size()) + 1) * tokens), edges_(std::size_t(nodes_)) {
+  Graph(const std::vector<Tensor>& capacities, std::int64_t tokens) : edges_((capacities.size() + 1) * std::size_t(tokens)) {
     for (std::int64_t l = 0; l < std::int64_t(capacities.size()); ++l)
       for (std::int64_t i = 0; i < tokens; ++i)
         for (std::int64_t j = 0; j < tokens; ++j)
           if (const double c = capacities[std::size_t(l)].data<float>()[i * tokens + j]; c > 0)
-            add((l + 1) * tokens + i, l * tokens + j, c);
+            add(std::size_t((l + 1) * tokens + i), std::size_t(l * tokens + j), c);
   }
 
-  double flow(std::int64_t source, std::int64_t sink) {
+  double flow(std::size_t source, std::size_t sink) {
     for (Edge& edge : all_) edge.left = edge.capacity;
     double total = 0;
-    for (;;) {
-      std::vector<std::int64_t> by(std::size_t(nodes_), -1);
-      std::deque<std::int64_t> open{source};
-      while (!open.empty() && by[std::size_t(sink)] < 0) {
-        const std::int64_t at = open.front();
-        open.pop_front();
-        for (const std::int64_t e : edges_[std::size_t(at)]) {
-          const std::int64_t to = all_[std::size_t(e)].to;
-          if (all_[std::size_t(e)].left <= 0 || to == source || by[std::size_t(to)] >= 0) continue;
-          by[std::size_t(to)] = e;
-          open.push_back(to);
-        }
+    while (reaches(source, sink)) {
+      next_.assign(edges_.size(), 0);
+      for (std::vector<std::size_t> path; find(source, sink, path); path.clear()) {
+        double room = std::numeric_limits<double>::infinity();
+        for (const auto e : path) room = std::min(room, all_[e].left);
+        total += room;
+        if (std::isinf(total)) return total;
+        for (const auto e : path) all_[e].left -= room, all_[e ^ 1].left += room;  // 0 for the narrowest one
       }
-      if (by[std::size_t(sink)] < 0) return total;
-      double room = 1e300;
-      const auto along = [&](auto&& visit) {
-        for (std::int64_t at = sink; at != source; at = all_[std::size_t(by[std::size_t(at)] ^ 1)].to) visit(by[std::size_t(at)]);
-      };
-      along([&](std::int64_t e) { room = std::min(room, all_[std::size_t(e)].left); });
-      along([&](std::int64_t e) { all_[std::size_t(e)].left -= room, all_[std::size_t(e ^ 1)].left += room; });
-      total += room;
     }
+    return total;
   }
 
  private:
   struct Edge {
-    std::int64_t to;
+    std::size_t to;
     double capacity, left;
   };
-  void add(std::int64_t from, std::int64_t to, double capacity) {
-    edges_[std::size_t(from)].push_back(std::int64_t(all_.size()));
+  void add(std::size_t from, std::size_t to, double capacity) {
+    edges_[from].push_back(all_.size());
     all_.push_back({to, capacity, capacity});
-    edges_[std::size_t(to)].push_back(std::int64_t(all_.size()));
+    edges_[to].push_back(all_.size());
     all_.push_back({from, 0, 0});
   }
-  std::int64_t nodes_;
-  std::vector<std::vector<std::int64_t>> edges_;
+  /// Numbers the nodes by their distance from the source; whether the sink is among them.
+  bool reaches(std::size_t source, std::size_t sink) {
+    distance_.assign(edges_.size(), -1);
+    distance_[source] = 0;
+    std::vector<std::size_t> open{source};
+    for (std::size_t n = 0; n < open.size() && distance_[sink] < 0; ++n)
+      for (const auto e : edges_[open[n]])
+        if (const auto to = all_[e].to; all_[e].left > 0 && distance_[to] < 0) distance_[to] = distance_[open[n]] + 1, open.push_back(to);
+    return distance_[sink] >= 0;
+  }
+  /// The edges of a shortest path with room left; what led nowhere is not tried again.
+  bool find(std::size_t source, std::size_t sink, std::vector<std::size_t>& path) {
+    for (std::size_t at = source; at != sink;) {
+      const auto& edges = edges_[at];
+      auto& n = next_[at];
+      while (n < edges.size() && !(all_[edges[n]].left > 0 && distance_[all_[edges[n]].to] == distance_[at] + 1)) ++n;
+      if (n < edges.size()) {
+        path.push_back(edges[n]);
+        at = all_[edges[n]].to;
+      } else if (at == source) {
+        return false;
+      } else {
+        at = all_[path.back() ^ 1].to;
+        path.pop_back();
+        ++next_[at];
+      }
+    }
+    return true;
+  }
+
+  std::vector<std::vector<std::size_t>> edges_;  ///< of each node; e ^ 1 is edge e turned round
   std::vector<Edge> all_;
+  std::vector<std::int64_t> distance_;
+  std::vector<std::size_t> next_;  ///< edge of each node to try next
 };
 
 struct Rollout : Mechanism {
@@ -98,7 +118,8 @@ struct Rollout : Mechanism {
     flow_values = Tensor(DType::f32, {L, N, N});
     for (std::int64_t l = 0; l < L; ++l)
       for (std::int64_t i = 0; i < N; ++i)
-        for (std::int64_t j = 0; j < N; ++j) flow_values.data<float>()[(l * N + i) * N + j] = float(graph.flow((l + 1) * N + i, j));
+        for (std::int64_t j = 0; j < N; ++j)
+          flow_values.data<float>()[(l * N + i) * N + j] = float(graph.flow(std::size_t((l + 1) * N + i), std::size_t(j)));
     flow = ops.div(flow_values, ops.sum(flow_values, {2}, true));
   }
 };

@@ -76,6 +76,7 @@ struct FcaNet : Mechanism {
       fail("parameters mapper_x, mapper_y", "as many frequencies", Shape{groups, std::int64_t(v.size())}.text());
     if (C % groups) fail("input x", "channels in multiples of " + std::to_string(groups), std::to_string(C));
     const Tensor result(DType::f32, {C, dct_h, dct_w});
+    if (C == 0) return result;
     const std::int64_t plane = dct_h * dct_w, each = C / groups;
     for (std::int64_t i = 0; i < groups; ++i) {
       float* const first = result.data<float>() + i * each * plane;

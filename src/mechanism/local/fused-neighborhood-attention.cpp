@@ -15,7 +15,7 @@ struct FusedNeighborhoodAttention : Mechanism {
   std::optional<double> scale;
 
   void describe(Declaration& d) override {
-    d.param("kernel_size", kernel_size, "keys along each axis, or along all").least(1);
+    d.param("kernel_size", kernel_size, "keys along each axis, or along all").least(1).most(1 << 20);
     d.param("dilation", dilation, "distance of neighbouring keys along each axis, or along all").least(1);
     d.param("is_causal", is_causal, "keys up to the query alone, along each axis, or along all");
     d.param("scale", scale, "of the scores").computed("1/sqrt(D)");
@@ -23,6 +23,7 @@ struct FusedNeighborhoodAttention : Mechanism {
     d.input("k", k, "B *spatial H D", "keys");
     d.input("v", v, "B *spatial H E", "values");
     d.weight("rpb", rpb, "H *offsets", "added to the scores: 2 kernel - 1 offsets (key - query) along each axis").optional();
+    if (kernel_size.empty()) fail("parameter kernel_size", "one value, or one for each axis", "none");
     std::string offsets;
     for (std::size_t axis = 0; axis < std::max<std::size_t>(2, kernel_size.size()); ++axis)
       offsets += std::to_string(2 * kernel_size[std::min(axis, kernel_size.size() - 1)] - 1) + " ";

@@ -85,7 +85,7 @@ struct Flexprefill : Mechanism, PromptMixer {
     AttendOptions o;
     o.causal = true;
     block_mask = Tensor::zeros(DType::boolean, {H, nb, nb});
-    if (N == 0) {
+    if (N == 0 || H == 0) {
       out = ops.attend(q, k, v, o).out;
       return;
     }
