@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where there is no AVX-512 to compile, its names stand for the AVX2 kernels; no machine that says it runs them is one of these.
 #if !defined(__x86_64__)
+#include "kernel/doubles.h"
 #include "kernel/elementwise.h"
 #include "kernel/fourier.h"
 #include "kernel/lists.h"
@@ -14,6 +15,7 @@ namespace heed::kernel {
 const Table avx512_table = avx2_table;
 const Products avx512_bf16_products = plain_bf16_products, amx_products = plain_amx_products;
 const Direct avx512_bf16_direct = plain_bf16_direct;
+const DoublesTable avx512_doubles = avx2_doubles;
 const ElementTable elements_avx512 = elements_avx2;
 const FourierTable avx512_fourier = avx2_fourier;
 const ListTable avx512_lists = avx2_lists;

@@ -81,6 +81,11 @@ def of_others(name, seed, rows=(2, 3), I=4, O=5, C=6, **more):
     return name, {"rule": OTHERS} | more, inputs, {}
 
 
+def signed(name, case, seed, **shapes):
+    """The same with normal numbers, whose sums come as near to 0 as they happen to."""
+    return name, case[1], case[2] | draw(seed, **shapes), {}
+
+
 class NoGradient:
     """Every tensor: relevance is a backward pass of its own."""
 
@@ -90,5 +95,8 @@ class NoGradient:
 
 run("attnlrp", reference, [of_attention("both-sides", 1, causal=False), of_attention("own-scale", 2, scale=0.3), of_attention("large-epsilon", 3, epsilon=0.1),
                            of_parts("parts", 4, causal=True), of_parts("parts-defaults", 5), of_parts("parts-epsilon", 6, epsilon=0.01), of_parts("parts-both-sides", 7, causal=False),
-                           of_others("others", 8), of_others("others-rows", 9, rows=(5,)), of_others("others-images", 10, rows=(1, 2, 2), epsilon=1e-8)],
+                           of_others("others", 8), of_others("others-rows", 9, rows=(5,)), of_others("others-images", 10, rows=(1, 2, 2), epsilon=1e-8),
+                           signed("signed", of_attention("", 11, N=33, H=3, D=5), 22, **{n: (2, 33, 3, 5) for n in "qkv"}),
+                           signed("parts-signed", of_parts("", 13, N=33, H=3, D=5), 46, weights=(2, 3, 33, 33), v=(2, 3, 33, 5)),
+                           signed("others-signed", of_others("", 15, rows=(40,), I=7, O=9, C=11), 43, x=(40, 7), W=(9, 7), b=(9,), a=(40, 11), b2=(40, 11), norm_weight=(11,), norm_bias=(11,))],
     "sums over pairs", no_gradient=NoGradient(), rtol="1e-3", atol="1e-4")

@@ -109,5 +109,6 @@ run("transformer-attribution", reference, [case("three-blocks", 1, depth=3), cas
                                            case("wide", 5, depth=1, H=3, size=6, ratio=4.0, K=2), case("negative-parts-deep", 11, depth=3, alpha=2, start=1)]
     + [case(method.replace("_", "-"), 20 + n, depth=3, method=method, start=1 if method == "rollout" else 0)
        for n, method in enumerate(("grad", "rollout", "last_layer", "last_layer_attn", "second_layer"))]
-    + [case("six-blocks", 30, depth=6, size=6, P=3, C=8, H=4, ratio=1.5), case("no-qkv-bias", 31, qkv_bias=False)],
-    "vector-Jacobian products", no_gradient=NoGradient(), rtol="2e-3", atol="1e-4")
+    + [case("six-blocks", 30, depth=6, size=6, P=3, C=8, H=4, ratio=1.5), case("no-qkv-bias", 31, qkv_bias=False),
+       case("near-zero-sums", 2017, depth=4, C=12, H=3, size=6, K=5)],
+    "vector-Jacobian products", no_gradient=NoGradient(), rtol="1e-3", atol="2e-6")

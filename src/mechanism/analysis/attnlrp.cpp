@@ -2,15 +2,17 @@
 // AttnLRP (Achtibat et al., 2024): relevance R backwards through the parts of a transformer.
 //   matmul O = A V:  n = R/(2 O + eps), R_A = A (n V^T), R_V = V (A^T n);     softmax s of x:  R_x = x (R - s sum R)
 //   linear:  x ((R/(z + eps)) W);   product: halves;   sum: a R/(a + b + eps);   LayerNorm: x J^T(R/(y + eps)), the deviation held
+// In f64, as denominators may nearly vanish.
 #include <cmath>
 #include <limits>
-#include <tuple>
 
-#include "heed/ops.h"
 #include "mechanism/mechanism.h"
+#include "ops/doubles.h"
 
 namespace heed::mechanism {
 namespace {
+
+using heed::ops::DoubleOps, heed::ops::Doubles;
 
 constexpr const char *attention_rule = "attention", *parts_rule = "softmax and matmul alone",
                      *others_rule = "linear_epsilon, mul2, add2, layer_norm, rms_norm_identity";
@@ -64,18 +66,25 @@ struct AttnLrp : Mechanism {
       d.output(name, *tensor, "*any").when(others, at);
   }
 
+  /// a / (b + small).
+  static Doubles quotient(const DoubleOps& ops, const Doubles& a, const Doubles& b, double small) {
+    return ops.zip(a, b, [=](double x, double y) { return x / (y + small); });
+  }
+
   /// R_A and R_V of O = A V.
-  std::pair<Tensor, Tensor> through_matmul(const Ops& ops, const Tensor& left, const Tensor& right, const Tensor& product,
-                                           const Tensor& r) const {
-    const Tensor n = ops.div(r, ops.shift(ops.scale(product, 2), float(epsilon)));
+  std::pair<Doubles, Doubles> through_matmul(const DoubleOps& ops, const Doubles& left, const Doubles& right, const Doubles& product,
+                                             const Doubles& r) const {
+    const Doubles n = quotient(ops, r, ops.scale(product, 2), epsilon);
     return {ops.mul(left, ops.matmul(n, right.transpose(-1, -2))), ops.mul(right, ops.matmul(left.transpose(-1, -2), n))};
   }
 
-  /// (softmax, R of the scores): a masked score counts as 0.
-  std::pair<Tensor, Tensor> through_softmax(const Ops& ops, const Tensor& scores, const Tensor& hidden, const Tensor& r) const {
-    const Tensor none = ops.full({}, 0);
-    const Tensor s = ops.softmax(ops.where(hidden, ops.full({}, -std::numeric_limits<float>::infinity()), scores), -1);
-    return {s, ops.mul(ops.where(hidden, none, scores), ops.sub(r, ops.mul(s, ops.sum(r, {-1}, true))))};
+  static Doubles softmax(const DoubleOps& ops, const Doubles& scores, const Tensor& hidden) {
+    return ops.softmax(ops.where(hidden, ops.number(-std::numeric_limits<double>::infinity()), scores), -1);
+  }
+
+  /// R of the scores, s being their softmax: a masked score counts as 0.
+  static Doubles through_softmax(const DoubleOps& ops, const Doubles& scores, const Doubles& s, const Tensor& hidden, const Doubles& r) {
+    return ops.mul(ops.where(hidden, ops.number(0), scores), ops.sub(r, ops.mul(s, ops.sum(r))));
   }
 
   Tensor later(std::int64_t N) const {
@@ -85,40 +94,43 @@ struct AttnLrp : Mechanism {
     return mask;
   }
 
-  void run(Ops& ops) override {
+  void run(Ops& f32) override {
+    const DoubleOps ops(f32.context());
     if (rule == others_rule) return other_rules(ops);
     if (rule == parts_rule) {
-      std::tie(probabilities, out) = through_softmax(ops, logits, later(logits.extent(-1)), softmax_relevance);
-      std::tie(relevance_weights, relevance_v) = through_matmul(ops, weights, v, ops.matmul(weights, v), matmul_relevance);
+      const Tensor hidden = later(logits.extent(-1));
+      const Doubles s = softmax(ops, logits, hidden);
+      const auto [of_weights, of_values] = through_matmul(ops, weights, v, ops.matmul(weights, v), matmul_relevance);
+      probabilities = s.narrow(), out = through_softmax(ops, logits, s, hidden, softmax_relevance).narrow();
+      relevance_weights = of_weights.narrow(), relevance_v = of_values.narrow();
       return;
     }
-    const auto rows = [](const Tensor& t) { return t.permute({0, 2, 1, 3}); };
-    const Tensor by_key = rows(k).transpose(2, 3), product = ops.matmul(rows(q), by_key);
-    const Tensor scores = ops.scale(product, float(scale.value_or(1 / std::sqrt(double(q.extent(3))))));
-    const Tensor hidden = later(q.extent(1)), infinite = ops.full({}, -std::numeric_limits<float>::infinity());
-    const Tensor seen = ops.softmax(ops.where(hidden, infinite, scores), -1), read = ops.matmul(seen, rows(v));
-    const auto [of_weights, of_values] = through_matmul(ops, seen, rows(v), read, rows(relevance));
+    const auto rows = [](const Doubles& t) { return t.permute({0, 2, 1, 3}); };
+    const Doubles queries = rows(q), by_key = rows(k).transpose(2, 3), values = rows(v), product = ops.matmul(queries, by_key);
+    const Doubles scores = ops.scale(product, scale.value_or(1 / std::sqrt(double(q.extent(3)))));
+    const Tensor hidden = later(q.extent(1));
+    const Doubles seen = softmax(ops, scores, hidden), read = ops.matmul(seen, values);
+    const auto [of_weights, of_values] = through_matmul(ops, seen, values, read, rows(relevance));
     const auto [of_queries, of_keys] =
-        through_matmul(ops, rows(q), by_key, product, through_softmax(ops, scores, hidden, of_weights).second);
-    out = rows(read);
-    relevance_q = rows(of_queries), relevance_k = rows(of_keys.transpose(2, 3)), relevance_v = rows(of_values);
+        through_matmul(ops, queries, by_key, product, through_softmax(ops, scores, seen, hidden, of_weights));
+    out = rows(read).narrow(), relevance_v = rows(of_values).narrow();
+    relevance_q = rows(of_queries).narrow(), relevance_k = rows(of_keys.transpose(2, 3)).narrow();
   }
 
-  void other_rules(const Ops& ops) {
-    constexpr float small = 1e-6f;
-    const Tensor z = ops.shift(ops.linear(x, w, b), small);
-    out = ops.mul(x, ops.matmul(ops.div(relevance_linear, z), w));
-    mul_a = ops.scale(relevance, 0.5f);
-    const Tensor share = ops.div(relevance, ops.shift(ops.add(a, b2), float(epsilon)));
-    add_a = ops.mul(a, share), add_b = ops.mul(b2, share);
+  void other_rules(const DoubleOps& ops) {
+    constexpr double small = 1e-6;
+    out = ops.mul(x, ops.matmul(quotient(ops, relevance_linear, ops.linear(x, w, b), small), w)).narrow();
+    mul_a = ops.scale(relevance, 0.5).narrow();
+    const Doubles share = quotient(ops, relevance, ops.add(a, b2), epsilon);
+    add_a = ops.mul(a, share).narrow(), add_b = ops.mul(b2, share).narrow();
     rms_norm = relevance;
     if (!wants(layer_norm)) return;
     // y = (x - mean) f weight + bias with f held: J^T g = f (h - mean h), h = g weight.
-    const Tensor centred = ops.sub(norm_x, ops.mean(norm_x, {-1}, true));
-    const Tensor f = ops.rsqrt(ops.shift(ops.mean(ops.square(centred), {-1}, true), 1e-5f));
-    const Tensor y = ops.add(ops.mul(ops.mul(centred, f), norm_weight), norm_bias);
-    const Tensor h = ops.mul(ops.div(relevance, ops.shift(y, small)), norm_weight);
-    layer_norm = ops.mul(norm_x, ops.mul(f, ops.sub(h, ops.mean(h, {-1}, true))));
+    const Doubles centred = ops.sub(norm_x, ops.mean(norm_x));
+    const Doubles f = ops.map(ops.mean(ops.mul(centred, centred)), [](double square) { return 1 / std::sqrt(square + 1e-5); });
+    const Doubles y = ops.add(ops.mul(ops.mul(centred, f), norm_weight), norm_bias);
+    const Doubles h = ops.mul(quotient(ops, relevance, y, small), norm_weight);
+    layer_norm = ops.mul(norm_x, ops.mul(f, ops.sub(h, ops.mean(h)))).narrow();
   }
 };
 

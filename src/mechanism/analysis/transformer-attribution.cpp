@@ -6,19 +6,26 @@
 // last_layer and second_layer of R_A, last_layer_attn of A.
 // With S(a, b) = a / (b + 1e-9), 0 where b = 0: linear x+ (S(R, Z) W+) + x- (S(R, Z) W-), Z = x+ W+ + x- W-; product of two: half of
 // X dZ/dX S each; sum of two: a S(R, a + b), rescaled so that the totals keep the shares |sum a| : |sum b|; norms, GELU, softmax: R.
+// All in f64: Z and a + b may nearly vanish, and relevance times gradient is large where one of them is.
 #include <array>
 #include <cmath>
 
-#include "heed/ops.h"
 #include "mechanism/mechanism.h"
+#include "ops/doubles.h"
 
 namespace heed::mechanism {
 namespace {
 
+using heed::ops::DoubleOps, heed::ops::Doubles;
+
+/// What the ways back need of a block's forward pass.
+struct Seen {
+  Doubles x, normed, q, k, v, dots, a, merged, attended, middle, normed2, raised, hidden, expanded;
+};
+
 struct TransformerAttribution : Mechanism {
   struct Layer {
-    Tensor w1, b1, w_qkv, b_qkv, w_proj, b_proj, w2, b2, w_fc1, b_fc1, w_fc2, b_fc2;          // weights
-    Tensor x, normed, q, k, v, dots, a, merged, attended, middle, normed2, hidden, expanded;  // of the forward pass
+    Tensor w1, b1, w_qkv, b_qkv, w_proj, b_proj, w2, b2, w_fc1, b_fc1, w_fc2, b_fc2;
   };
   std::vector<Layer> layers;
   Tensor image, cls, pos, w_patch, b_patch, w_norm, b_norm, w_head, b_head, out, logits, attentions, attn_relevance, attn_gradients;
@@ -70,115 +77,136 @@ struct TransformerAttribution : Mechanism {
       d.output(name, *tensor, "depth 1 num_heads " + tokens + " " + tokens);
   }
 
-  Tensor forward(const Ops& ops, const Tensor& from, Tensor& last) {
-    const auto side = img_size / patch_size, C = embed_dim, H = num_heads, P = patch_size, N = side * side + 1;
-    const Tensor cut = from.slice(2, 0, side * P).slice(3, 0, side * P).reshape({3, side, P, side, P}).permute({1, 3, 0, 2, 4});
-    const Tensor patches = ops.linear(cut.reshape({1, side * side, 3 * P * P}), w_patch.reshape({C, 3 * P * P}), b_patch);
-    Tensor x = ops.add(ops.concat({cls, patches}, 1), pos);
-    for (Layer& y : layers) {
+  Doubles heads_of(const Doubles& rows) const {
+    return rows.reshape({1, rows.extent(1), num_heads, embed_dim / num_heads}).permute({0, 2, 1, 3});
+  }
+  Doubles rows_of(const Doubles& heads) const { return heads.permute({0, 2, 1, 3}).reshape({1, heads.extent(2), embed_dim}); }
+  double scale() const { return 1 / std::sqrt(double(embed_dim / num_heads)); }
+
+  /// What each block saw; x is what the last norm reads.
+  std::vector<Seen> forward(const DoubleOps& ops, Doubles& x) const {
+    const auto side = img_size / patch_size, C = embed_dim, P = patch_size;
+    const Tensor cut = image.slice(2, 0, side * P).slice(3, 0, side * P).reshape({3, side, P, side, P}).permute({1, 3, 0, 2, 4});
+    const Doubles patches = ops.linear(cut.reshape({1, side * side, 3 * P * P}), w_patch.reshape({C, 3 * P * P}), b_patch);
+    x = ops.add(ops.concat({cls, patches}, 1), pos);
+    std::vector<Seen> seen;
+    for (const Layer& w : layers) {
+      Seen& y = seen.emplace_back();
       y.x = x;
-      y.normed = ops.layer_norm(x, y.w1, y.b1, 1e-6f);
-      const Tensor qkv = ops.linear(y.normed, y.w_qkv, y.b_qkv).reshape({N, 3, H, C / H}).permute({1, 2, 0, 3});
-      const auto part = [&](std::int64_t i) { return qkv.slice(0, i, 1); };
-      y.q = part(0), y.k = part(1), y.v = part(2);
+      y.normed = ops.layer_norm(x, w.w1, w.b1, 1e-6);
+      const Doubles qkv = ops.linear(y.normed, w.w_qkv, w.b_qkv);
+      y.q = heads_of(qkv.slice(2, 0, C)), y.k = heads_of(qkv.slice(2, C, C)), y.v = heads_of(qkv.slice(2, 2 * C, C));
       y.dots = ops.matmul(y.q, y.k.transpose(2, 3));
-      y.a = ops.softmax(ops.scale(y.dots, 1 / std::sqrt(float(C / H))), 3);
+      y.a = ops.softmax(ops.scale(y.dots, scale()), 3);
       y.merged = ops.matmul(y.a, y.v);
-      y.attended = ops.linear(y.merged.permute({0, 2, 1, 3}).reshape({1, N, C}), y.w_proj, y.b_proj);
+      y.attended = ops.linear(rows_of(y.merged), w.w_proj, w.b_proj);
       y.middle = ops.add(x, y.attended);
-      y.normed2 = ops.layer_norm(y.middle, y.w2, y.b2, 1e-6f);
-      y.hidden = ops.gelu(ops.linear(y.normed2, y.w_fc1, y.b_fc1));
-      y.expanded = ops.linear(y.hidden, y.w_fc2, y.b_fc2);
+      y.normed2 = ops.layer_norm(y.middle, w.w2, w.b2, 1e-6);
+      y.raised = ops.linear(y.normed2, w.w_fc1, w.b_fc1);
+      y.hidden = ops.gelu(y.raised);
+      y.expanded = ops.linear(y.hidden, w.w_fc2, w.b_fc2);
       x = ops.add(y.middle, y.expanded);
     }
-    last = ops.layer_norm(x, w_norm, b_norm, 1e-5f).slice(1, 0, 1).reshape({1, C});
-    return ops.linear(last, w_head, b_head);
+    return seen;
   }
 
-  static Tensor divide(const Ops& ops, const Tensor& a, const Tensor& b) {
-    const Tensor none = ops.full({}, 0);
-    return ops.where(ops.equal(b, none), none, ops.div(a, ops.shift(b, 1e-9f)));
+  /// The gradient at the attention weights of every block; g is that of what the last block gives.
+  std::vector<Doubles> gradients(const DoubleOps& ops, const std::vector<Seen>& seen, Doubles g) const {
+    std::vector<Doubles> slopes(layers.size());
+    for (std::size_t l = layers.size(); l-- > 0;) {
+      const Layer& w = layers[l];
+      const Seen& y = seen[l];
+      const Doubles raised = ops.gelu_back(y.raised, ops.matmul(g, w.w_fc2));
+      g = ops.add(g, ops.layer_norm_back(y.middle, w.w2, 1e-6, ops.matmul(raised, w.w_fc1)));
+      const Doubles heads = heads_of(ops.matmul(g, w.w_proj)), a = slopes[l] = ops.matmul(heads, y.v.transpose(2, 3));
+      const Doubles dots = ops.scale(ops.mul(y.a, ops.sub(a, ops.sum(ops.mul(a, y.a)))), scale());
+      const Doubles of_q = ops.matmul(dots, y.k), of_k = ops.matmul(dots.transpose(2, 3), y.q),
+                    of_v = ops.matmul(y.a.transpose(2, 3), heads);
+      const Doubles qkv = ops.concat({rows_of(of_q), rows_of(of_k), rows_of(of_v)}, 2);
+      g = ops.add(g, ops.layer_norm_back(y.x, w.w1, 1e-6, ops.matmul(qkv, w.w_qkv)));
+    }
+    return slopes;
   }
 
-  Tensor through_linear(const Ops& ops, const Tensor& x, const Tensor& w, const Tensor& r) const {
-    const Tensor none = ops.full({}, 0);
-    const Tensor px = ops.maximum(x, none), nx = ops.minimum(x, none), pw = ops.maximum(w, none), nw = ops.minimum(w, none);
-    const auto part = [&](const Tensor& of_positive, const Tensor& of_negative) {
-      const Tensor s = divide(ops, r, ops.add(ops.linear(px, of_positive), ops.linear(nx, of_negative)));
+  static Doubles divide(const DoubleOps& ops, const Doubles& a, const Doubles& b) {
+    return ops.zip(a, b, [](double x, double y) { return y == 0 ? 0 : x / (y + 1e-9); });
+  }
+
+  Doubles through_linear(const DoubleOps& ops, const Doubles& x, const Doubles& w, const Doubles& r) const {
+    const auto positive = [&](const Doubles& t) { return ops.map(t, [](double v) { return v > 0 ? v : 0; }); };
+    const Doubles px = positive(x), nx = ops.sub(x, px), pw = positive(w), nw = ops.sub(w, pw);
+    const auto part = [&](const Doubles& of_positive, const Doubles& of_negative) {
+      const Doubles s = divide(ops, r, ops.add(ops.linear(px, of_positive), ops.linear(nx, of_negative)));
       return ops.add(ops.mul(px, ops.matmul(s, of_positive)), ops.mul(nx, ops.matmul(s, of_negative)));
     };
-    const Tensor active = part(pw, nw);
-    return alpha == 1 ? active : ops.sub(ops.scale(active, float(alpha)), ops.scale(part(nw, pw), float(alpha - 1)));
+    const Doubles active = part(pw, nw);
+    return alpha == 1 ? active : ops.sub(ops.scale(active, alpha), ops.scale(part(nw, pw), alpha - 1));
   }
 
   /// Of a b, each half.
-  static std::array<Tensor, 2> through_product(const Ops& ops, const Tensor& a, const Tensor& b, const Tensor& product, const Tensor& r) {
-    const Tensor s = divide(ops, r, product);
-    return {ops.scale(ops.mul(a, ops.matmul(s, b.transpose(2, 3))), 0.5f), ops.scale(ops.mul(b, ops.matmul(a.transpose(2, 3), s)), 0.5f)};
+  static std::array<Doubles, 2> through_product(const DoubleOps& ops, const Doubles& a, const Doubles& b, const Doubles& product,
+                                                const Doubles& r) {
+    const Doubles s = ops.scale(divide(ops, r, product), 0.5);
+    return {ops.mul(a, ops.matmul(s, b.transpose(2, 3))), ops.mul(b, ops.matmul(a.transpose(2, 3), s))};
   }
 
-  static std::array<Tensor, 2> through_sum(const Ops& ops, const Tensor& a, const Tensor& b, const Tensor& r) {
-    const auto total = [&](const Tensor& x) { return ops.sum(x.reshape({x.count()}), {0}); };
-    const Tensor s = divide(ops, r, ops.add(a, b)), of_a = ops.mul(a, s), of_b = ops.mul(b, s);
-    const Tensor all = ops.add(ops.abs(total(of_a)), ops.abs(total(of_b)));
-    const auto rescaled = [&](const Tensor& part) {
-      const Tensor sum = total(part), share = ops.mul(divide(ops, ops.abs(sum), all), total(r));
-      return ops.mul(part, divide(ops, share, sum));
+  static std::array<Doubles, 2> through_sum(const DoubleOps& ops, const Doubles& a, const Doubles& b, const Doubles& r) {
+    const auto total = [&](const Doubles& x) { return ops.sum(x.reshape({x.count()})); };
+    const auto magnitude = [&](const Doubles& x) { return ops.map(total(x), [](double v) { return std::abs(v); }); };
+    const Doubles s = divide(ops, r, ops.add(a, b)), of_a = ops.mul(a, s), of_b = ops.mul(b, s);
+    const Doubles all = ops.add(magnitude(of_a), magnitude(of_b));
+    const auto rescaled = [&](const Doubles& part) {
+      return ops.mul(part, divide(ops, ops.mul(divide(ops, magnitude(part), all), total(r)), total(part)));
     };
     return {rescaled(of_a), rescaled(of_b)};
   }
 
-  void run(Ops& ops) override {
+  void run(Ops& f32) override {
     if (embed_dim % num_heads) fail("parameter num_heads", "a divisor of embed_dim", std::to_string(num_heads));
     if (index >= num_classes) fail("parameter index", "below num_classes", std::to_string(index));
     if (method == "second_layer" && depth < 2) fail("parameter depth", "at least 2 with method=second_layer", std::to_string(depth));
     if (start_layer >= depth) fail("parameter start_layer", "below depth", std::to_string(start_layer));
-    // The weights of every block as results on the way of one graph: the class's gradient at all of them at once.
-    Tensor last;
-    const Tensor chosen = ops.one_hot(ops.full({1}, float(index)).to(DType::i64), num_classes);
-    const Tensor scores = forward(Ops(ops.context(), true), leaf(image), last);
-    std::vector<Tensor> maps;
-    for (const Layer& y : layers) maps.push_back(y.a);
-    const auto slopes = heed::gradients(Ops(ops.context(), false), {scores}, {chosen}, maps);
-    logits = scores.with_origin(nullptr);
-    for (Layer& y : layers)
-      for (Tensor* t :
-           {&y.x, &y.normed, &y.q, &y.k, &y.v, &y.dots, &y.a, &y.merged, &y.attended, &y.middle, &y.normed2, &y.hidden, &y.expanded})
-        *t = t->with_origin(nullptr);
-    const auto N = layers[0].x.extent(1), C = embed_dim, H = num_heads;
-    Tensor r = ops.pad(through_linear(ops, last.with_origin(nullptr), w_head, chosen).reshape({1, 1, C}), 1, 0, N - 1);
-    std::vector<Tensor> relevances(layers.size());
+    const DoubleOps ops(f32.context());
+    const Tensor chosen = f32.one_hot(f32.full({1}, float(index)).to(DType::i64), num_classes);
+    Doubles x;
+    const auto seen = forward(ops, x);
+    const auto N = x.extent(1), C = embed_dim;
+    const auto first = [&](const Doubles& t) { return t.slice(1, 0, 1).reshape({1, C}); };
+    const auto alone = [&](const Doubles& t) { return ops.concat({t.reshape({1, 1, C}), Tensor::zeros(DType::f32, {1, N - 1, C})}, 1); };
+    const Doubles last = first(ops.layer_norm(x, w_norm, b_norm, 1e-5));
+    const auto slopes = gradients(ops, seen, ops.layer_norm_back(x, w_norm, 1e-5, alone(ops.matmul(chosen, w_head))));
+    Doubles r = alone(through_linear(ops, last, w_head, chosen));
+    std::vector<Doubles> relevances(layers.size()), maps;
     for (std::size_t l = layers.size(); l-- > 0;) {
-      const Layer& y = layers[l];
+      const Layer& w = layers[l];
+      const Seen& y = seen[l];
       const auto [skipped, expanded] = through_sum(ops, y.middle, y.expanded, r);
-      r = ops.add(skipped, through_linear(ops, y.normed2, y.w_fc1, through_linear(ops, y.hidden, y.w_fc2, expanded)));
+      r = ops.add(skipped, through_linear(ops, y.normed2, w.w_fc1, through_linear(ops, y.hidden, w.w_fc2, expanded)));
       const auto [kept, attended] = through_sum(ops, y.x, y.attended, r);
-      const Tensor merged = through_linear(ops, y.merged.permute({0, 2, 1, 3}).reshape({1, N, C}), y.w_proj, attended);
-      const auto [of_a, of_v] = through_product(ops, y.a, y.v, y.merged, merged.reshape({1, N, H, C / H}).permute({0, 2, 1, 3}));
+      const Doubles merged = heads_of(through_linear(ops, rows_of(y.merged), w.w_proj, attended));
+      const auto [of_a, of_v] = through_product(ops, y.a, y.v, y.merged, merged);
       const auto [of_q, of_k] = through_product(ops, y.q, y.k.transpose(2, 3), y.dots, of_a);
-      const Tensor qkv = ops.concat({of_q, of_k.transpose(2, 3), of_v}, 0).permute({2, 0, 1, 3}).reshape({1, N, 3 * C});
-      r = ops.add(kept, through_linear(ops, y.normed, y.w_qkv, qkv));
+      const Doubles qkv = ops.concat({rows_of(of_q), rows_of(of_k.transpose(2, 3)), rows_of(of_v)}, 2);
+      r = ops.add(kept, through_linear(ops, y.normed, w.w_qkv, qkv));
       relevances[l] = of_a;
     }
-    attentions = ops.stack(
-        [&] {
-          std::vector<Tensor> list;
-          for (const Layer& y : layers) list.push_back(y.a);
-          return list;
-        }(),
-        0);
-    attn_relevance = ops.stack(relevances, 0), attn_gradients = ops.stack(slopes, 0);
-    const auto positive = [&](const Tensor& t) { return ops.mean(ops.relu(t), {0, 1}); };
+    for (const Seen& y : seen) maps.push_back(y.a);
+    const auto stacked = [&](const std::vector<Doubles>& list) {
+      return ops.concat(list, 0).narrow().reshape({depth, 1, num_heads, N, N});
+    };
+    logits = ops.linear(last, w_head, b_head).narrow();
+    attentions = stacked(maps), attn_relevance = stacked(relevances), attn_gradients = stacked(slopes);
+    const auto positive = [&](const Doubles& t) { return f32.mean(f32.relu(t.narrow()), {0, 1}); };
     Tensor joint;
     if (method == "last_layer" || method == "second_layer") {
       joint = positive(method == "last_layer" ? relevances.back() : relevances[1]);
     } else if (method == "last_layer_attn") {
-      joint = positive(layers.back().a);
+      joint = positive(maps.back());
     } else {
       for (auto l = std::size_t(start_layer); l < layers.size(); ++l) {
-        const Tensor seen = positive(method == "rollout" ? relevances[l] : ops.mul(slopes[l], relevances[l]));
-        const Tensor map = ops.add(seen, ops.one_hot(ops.arange(0, N), N));
-        joint = joint.defined() ? ops.matmul(map, joint) : map;
+        const Tensor read = positive(method == "rollout" ? relevances[l] : ops.mul(slopes[l], relevances[l]));
+        const Tensor map = f32.add(read, f32.one_hot(f32.arange(0, N), N));
+        joint = joint.defined() ? f32.matmul(map, joint) : map;
       }
     }
     out = joint.slice(0, 0, 1).slice(1, 1, N - 1).reshape({N - 1});
