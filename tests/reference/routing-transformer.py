@@ -39,10 +39,10 @@ def route(p, q, k, v, w, shared):
     return torch.stack([torch.stack([torch.stack(r) for r in s]) for s in out])
 
 
-def rotate(x):
+def rotate(x, first=0):
     """(B, N, H, D), half-split."""
     N, D = x.shape[1], x.shape[3]
-    angle = torch.arange(N).double()[:, None] * 10000 ** (-torch.arange(0, D, 2).double() / D)
+    angle = (first + torch.arange(N).double())[:, None] * 10000 ** (-torch.arange(0, D, 2).double() / D)
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]
     a, b = x[..., :D // 2], x[..., D // 2:]
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
@@ -57,8 +57,9 @@ def routing(p, i, w):
     split = lambda t: t.view(B, t.shape[1], -1, D)
     if local:
         q, k, v = map(split, (x @ w["local_to_qkv.weight"].T + w["local_to_qkv.bias"]).chunk(3, -1))
-        q, k = rotate(q), rotate(k)  # whatever rel_pos_emb says, as released
         chunk, rows = p.get("local_attn_window_size") or p["window_size"], []
+        # Whatever rel_pos_emb says, and (not causal) the queries a chunk ahead, as released: they are taken for the last of the chunks seen.
+        q, k = rotate(q, 0 if p.get("causal") else chunk), rotate(k)
         for t in range(N):
             first, end = max(0, t // chunk * chunk - chunk), t + 1 if p.get("causal") else t // chunk * chunk + 2 * chunk
             weights = torch.softmax(torch.einsum("bhd,bjhd->bhj", q[:, t], k[:, first:end]) / D ** 0.5, -1)

@@ -140,13 +140,16 @@ struct RoutingTransformer : Mechanism {
         ops.split(ops.linear(x, local_weight, local_bias), 2, {local_attn_heads * D, local_attn_heads * D, local_attn_heads * D});
     Tensor a = split_heads(parts[0], local_attn_heads), b = split_heads(parts[1], local_attn_heads);
     if (D % 2 != 0) fail("parameter dim_head", "an even width, which rotates", std::to_string(D));
-    Tensor cos(DType::f32, {N, D / 2}), sin(DType::f32, {N, D / 2});
-    for (std::int64_t i = 0; i < N; ++i)
-      for (std::int64_t f = 0; f < D / 2; ++f) {
-        const double angle = double(i) * std::pow(10000.0, -2.0 * double(f) / double(D));
-        cos.data<float>()[i * (D / 2) + f] = float(std::cos(angle)), sin.data<float>()[i * (D / 2) + f] = float(std::sin(angle));
-      }
-    a = ops.rope(a, cos, sin), b = ops.rope(b, cos, sin);
+    const auto rotated = [&](const Tensor& t, std::int64_t first) {
+      const Tensor cos(DType::f32, {N, D / 2}), sin(DType::f32, {N, D / 2});
+      for (std::int64_t i = 0; i < N; ++i)
+        for (std::int64_t f = 0; f < D / 2; ++f) {
+          const double angle = double(first + i) * std::pow(10000.0, -2.0 * double(f) / double(D));
+          cos.data<float>()[i * (D / 2) + f] = float(std::cos(angle)), sin.data<float>()[i * (D / 2) + f] = float(std::sin(angle));
+        }
+      return ops.rope(t, cos, sin);
+    };
+    a = rotated(a, causal ? 0 : chunk), b = rotated(b, 0);  // as released: queries turn as if they were the last of the chunks they see
     const Tensor keep = Tensor::zeros(DType::boolean, {1, 1, blocks, blocks});
     for (std::int64_t i = 0; i < blocks; ++i)
       for (std::int64_t j = std::max<std::int64_t>(0, i - 1); j <= (causal ? i : std::min(i + 1, blocks - 1)); ++j)
