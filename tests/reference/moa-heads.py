@@ -25,7 +25,7 @@ def reference(p, inputs, w):
     if p["cvloss"] or p["switchloss"] or p["zloss"]:
         g = F.normalize(torch.zeros(X, dtype=x.dtype).index_add(0, indices.flatten(), gates.flatten()), p=1, dim=0)
         counts = F.normalize(torch.bincount(indices.flatten(), minlength=X).to(x.dtype), p=1, dim=0)
-        loss = p["cvloss"] * g.var() / (g.mean() ** 2 + 1e-10) + p["switchloss"] * X * (F.normalize(prob.sum((0, 1)), p=1, dim=0) * counts).sum()
+        loss = p["cvloss"] * (g.var() if X > 1 else 0) / (g.mean() ** 2 + 1e-10) + p["switchloss"] * X * (F.normalize(prob.sum((0, 1)), p=1, dim=0) * counts).sum()
         result["aux_loss"] = (loss + p["zloss"] * logits.logsumexp(-1).square().mean()).view(1)
     return result
 
@@ -39,4 +39,5 @@ def case(name, seed, K, X, d, E=6, causal=False, cv=0.0, switch=0.0, z=0.0, bias
 
 
 run("moa-heads", reference, [case("causal", 1, 2, 5, 4, causal=True), case("losses", 2, 3, 4, 3, cv=0.3, switch=0.2, z=0.1), case("all-experts", 3, 3, 3, 2, cv=1.0),
-                            case("no-bias", 4, 2, 4, 3, bias=False)], "an expert at a time")
+                            case("no-bias", 4, 2, 4, 3, bias=False),
+                            case("one-expert", 5, 1, 1, 3, cv=0.5, switch=0.5, z=0.1)], "an expert at a time")

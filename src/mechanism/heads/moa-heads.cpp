@@ -53,8 +53,8 @@ struct MoaHeads : Mechanism {
     const auto share = [&](const Tensor& v) { return ops.div(v, ops.maximum(ops.sum(ops.abs(v), {0}, true), ops.full({}, 1e-12f))); };
     const auto per_expert = [&](const Tensor& chosen) { return ops.sum(ops.scatter_add(chosen, 2, indices, X), {0, 1}); };
     const Tensor g = share(per_expert(gates)), counts = share(per_expert(ops.full(gates.shape(), 1)));
-    const Tensor mean = ops.mean(g, {0}, true), variance = ops.scale(ops.sum(ops.square(ops.sub(g, mean)), {0}, true), 1 / float(X - 1));
-    const Tensor cv = ops.div(variance, ops.shift(ops.square(mean), 1e-10f));
+    const Tensor mean = ops.mean(g, {0}, true), squares = ops.sum(ops.square(ops.sub(g, mean)), {0}, true);
+    const Tensor cv = ops.div(ops.scale(squares, X > 1 ? 1 / float(X - 1) : 0), ops.shift(ops.square(mean), 1e-10f));
     const Tensor balance = ops.scale(ops.sum(ops.mul(share(ops.sum(p, {0, 1})), counts), {0}, true), float(X));
     const Tensor z = ops.mean(ops.square(ops.logsumexp(logits, 2)), {0, 1}).reshape({1});
     Tensor total = ops.full({1}, 0);
