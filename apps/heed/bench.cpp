@@ -5,10 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <memory>
 #include <optional>
-#include <set>
 #include <thread>
 
 #include "example.h"
@@ -147,27 +145,13 @@ void print(const json& row, bool torch) {
 std::vector<std::string> chosen(const Request& r) {
   if (r.family.empty()) return r.slugs.empty() ? std::vector<std::string>{"exact"} : r.slugs;
   if (!r.slugs.empty()) fail("--family", "a family, or names of mechanisms", "both");
-  std::vector<std::string> slugs;
-  std::set<std::string> families;
-  for (const auto& m : list_mechanisms()) {
-    families.insert(m.family);
-    if (m.family == r.family) slugs.push_back(m.slug);
-  }
-  std::string names;
-  for (const auto& family : families) names += (names.empty() ? "" : ", ") + family;
-  if (slugs.empty()) fail("--family", "one of " + names, "'" + r.family + "'");
-  return slugs;
+  return slugs_of(r.family);
 }
 
 int bench(const Request& r) {
   const Context context = r.context();
-  if (!(r.budget >= 0 && r.budget <= 3600)) fail("--seconds", "0 to 3600", std::to_string(r.budget));
   const auto slugs = chosen(r);
-  std::ofstream file;
-  if (!r.file.empty() && r.file != "-") {
-    file.open(r.file);
-    if (!file) fail("--json", "a file that can be written", r.file);
-  }
+  if (r.file != "-") check_writable("--json", r.file);
   for (const auto& slug : slugs) describe_mechanism(slug);  // every name is right before anything is timed
   const bool torch = r.torch || !r.family.empty();
   std::unique_ptr<Peer> peer;
@@ -194,8 +178,7 @@ int bench(const Request& r) {
   if (r.file == "-") {
     fmt::print("{}\n", rows.dump(2));
   } else if (!r.file.empty()) {
-    file << rows.dump(2) << '\n';
-    if (!file.flush()) fail("--json", "a file that can be written", r.file);
+    write_whole("--json", r.file, rows.dump(2) + "\n");
   }
   return refused == slugs.size() ? 2 : 0;
 }
@@ -211,7 +194,7 @@ void add_bench(CLI::App& app, Action& action) {
                     "the same module in eager torch beside it, timed in turns (bench/mechanisms.py), where there is one");
   command->add_option("--python", r->python, "the Python with torch; else that of the checkout's .venv, or python3");
   command->add_flag("--causal", r->causal, "causal=true; half the square counts");
-  command->add_option("--seconds", r->budget, "spent on each, at least five runs")->capture_default_str();
+  command->add_option("--seconds", r->budget, "spent on each, at least five runs")->check(number_range(0, 3600))->capture_default_str();
   command->add_option("--json", r->file, "write an array of results there; -: to the output alone");
   r->add_to(*command);
   command->callback([r, &action] { action = [r] { return bench(*r); }; });

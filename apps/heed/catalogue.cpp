@@ -2,10 +2,10 @@
 // heed list | info | verify: the catalogue.
 #include "heed/catalogue.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
-#include <fstream>
 #include <memory>
+#include <set>
 
 #include "command.h"
 
@@ -15,6 +15,7 @@ namespace {
 using nlohmann::json;
 
 int list(const std::string& family, bool as_json) {
+  if (!family.empty()) slugs_of(family);
   json rows = json::array();
   for (const auto& m : heed::list_mechanisms())
     if (family.empty() || m.family == family)
@@ -52,42 +53,20 @@ int verify(const std::vector<std::string>& files, const heed::Context& context) 
 
 }  // namespace
 
-nlohmann::json parse_json(const std::string& text) {
-  bool deep = false;
-  json value = json::parse(
-      text, [&](int depth, json::parse_event_t, json&) { return deep |= depth > 32, !deep; }, false);
-  return deep ? json(json::value_t::discarded) : value;
-}
-
-nlohmann::json parse_pairs(const std::vector<std::string>& pairs) {
-  json params = json::object();
-  for (const auto& pair : pairs) {
-    const auto at = pair.find('=');
-    if (at == std::string::npos || at == 0) heed::fail("-p", "name=value", "'" + pair + "'");
-    auto value = parse_json(pair.substr(at + 1));
-    params[pair.substr(0, at)] = value.is_discarded() ? json(pair.substr(at + 1)) : value;
+std::vector<std::string> slugs_of(const std::string& family) {
+  std::vector<std::string> slugs;
+  std::set<std::string> families;
+  for (const auto& m : heed::list_mechanisms()) {
+    families.insert(m.family);
+    if (m.family == family) slugs.push_back(m.slug);
   }
-  return params;
-}
-
-std::string read_text(const std::string& option, const std::string& path) {
-  constexpr std::size_t most = std::size_t{1} << 30, piece = std::size_t{1} << 20;
-  std::ifstream file(path, std::ios::binary);
-  std::string text;
-  while (file && text.size() <= most) {
-    const auto before = text.size();
-    text.resize(before + piece);
-    file.read(text.data() + before, piece);
-    text.resize(before + std::size_t(file.gcount()));
-  }
-  if (!file.eof() && text.size() <= most) heed::fail(option, "a file that can be read", "'" + path + "'");
-  if (text.size() > most) heed::fail(option, "at most 1 GiB", "more in '" + path + "'");
-  return text;
+  if (slugs.empty()) heed::fail("--family", fmt::format("one of {}", fmt::join(families, ", ")), "'" + family + "'");
+  return slugs;
 }
 
 void add_catalogue(CLI::App& app, Action& action) {
   struct Options {
-    std::string slug, family;
+    std::string slug, family, precision;
     std::vector<std::string> pairs, files;
     bool as_json = false;
     heed::Context context;
@@ -96,19 +75,25 @@ void add_catalogue(CLI::App& app, Action& action) {
 
   auto* list_command = app.add_subcommand("list", "every mechanism");
   list_command->add_option("--family", o->family, "only this family");
-  list_command->add_flag("--json", o->as_json);
+  list_command->add_flag("--json", o->as_json, "an array of objects");
   list_command->callback([=, &action] { action = [=] { return list(o->family, o->as_json); }; });
 
   auto* info_command = app.add_subcommand("info", "what a mechanism takes and gives, as JSON");
-  info_command->add_option("slug", o->slug)->required();
-  info_command->add_option("-p", o->pairs, "name=value");
+  info_command->add_option("slug", o->slug, "a mechanism of heed list")->required();
+  info_command->add_option("-p", o->pairs, "name=value, a parameter: which tensors there are may depend on it")->allow_extra_args(false);
   info_command->callback(
       [=, &action] { action = [=] { return fmt::print("{}\n", heed::describe_mechanism(o->slug, parse_pairs(o->pairs).dump())), 0; }; });
 
   auto* verify_command = app.add_subcommand("verify", "run case files and compare");
-  verify_command->add_option("files", o->files)->required();
-  verify_command->add_option("--threads", o->context.threads)->check(thread_range());
-  verify_command->callback([=, &action] { action = [=] { return verify(o->files, o->context); }; });
+  verify_command->add_option("files", o->files, "case files (docs/case-files.md)")->required();
+  verify_command->add_option("--threads", o->context.threads, "0: as many as OpenMP would use")->check(thread_range());
+  verify_command->add_option("--precision", o->precision, "of products (strict)")->check(one_of({"strict", "split", "fast", "int8"}));
+  verify_command->callback([=, &action] {
+    action = [=] {
+      if (!o->precision.empty()) o->context.precision = precision_of(o->precision);
+      return verify(o->files, o->context);
+    };
+  });
 }
 
 }  // namespace heed::app

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 
 #include "../report/columns.h"
@@ -71,12 +70,7 @@ void print_table(const std::vector<Json>& rows) {
 }
 
 int compare(const Options& o) {
-  if (!o.report.empty()) {
-    const auto folder = std::filesystem::path(o.report).parent_path();
-    if (!folder.empty() && !std::filesystem::is_directory(folder)) fail("--report", "a file in a folder that exists", o.report);
-    if (std::filesystem::exists(o.report) && !std::filesystem::is_regular_file(o.report))
-      fail("--report", "a regular file or none yet", o.report);
-  }
+  check_writable("--report", o.report);
   const Model model = Model::load(o.model, o.threads);
   auto ids = model.tokenizer().encode(read_text("--text", o.text));
   const auto most = model.config().context, n = o.tokens > 0 ? o.tokens : std::min(most, std::int64_t(ids.size()));
@@ -87,7 +81,7 @@ int compare(const Options& o) {
   Comparison comparison;
   comparison.split = o.split;
   comparison.context.threads = o.threads;
-  comparison.context.precision = o.precision == "strict" ? Precision::strict : Precision::fast;
+  comparison.context.precision = precision_of(o.precision);
   for (const auto& with : o.with) comparison.ways.push_back(parse_way(with));
   if (o.with.empty()) comparison.ways = usual_ways(n);
   std::vector<Json> rows;
@@ -131,9 +125,9 @@ void add_compare(CLI::App& app, Action& action) {
   command->add_option("--context", o->tokens, "the first tokens of the text (as many as the model reads)")->check(count_range(1));
   command->add_option("--split", o->split, "read so many tokens, score the rest one at a time")->check(count_range(1));
   command->add_option("--report", o->report, "an HTML page with the table, curves and attention maps");
-  command->add_option("--threads", o->threads)->check(thread_range());
-  command->add_option("--precision", o->precision, "strict or fast")->check(CLI::IsMember({"strict", "fast"}));
-  command->add_flag("--json", o->as_json);
+  command->add_option("--threads", o->threads, "0: as many as OpenMP would use")->check(thread_range());
+  command->add_option("--precision", o->precision, "of products (fast)")->check(one_of({"strict", "fast"}));
+  command->add_flag("--json", o->as_json, "an array of objects, one a way");
   command->callback([=, &action] { action = [=] { return compare(*o); }; });
 }
 

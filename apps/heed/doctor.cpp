@@ -58,7 +58,7 @@ int doctor(bool as_json) {
 void add_doctor(CLI::App& app, Action& action) {
   const auto as_json = std::make_shared<bool>(false);
   auto* command = app.add_subcommand("doctor", "what this machine can do");
-  command->add_flag("--json", *as_json);
+  command->add_flag("--json", *as_json, "an object");
   command->callback([=, &action] { action = [=] { return doctor(*as_json); }; });
 }
 

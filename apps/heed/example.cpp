@@ -65,7 +65,8 @@ void ExampleOptions::add_to(CLI::App& command) {
   command.add_option("--with", with, "optional inputs to draw too, comma-separated")->allow_extra_args(false)->delimiter(',');
   command.add_option("--seed", seed, "of the random tensors")->check(seed_range())->capture_default_str();
   command.add_option("--threads", threads, "0: as many as OpenMP would use")->check(thread_range());
-  command.add_option("--precision", precision, "strict, split, fast or int8; strict for f32, fast for 16 bits unless given");
+  command.add_option("--precision", precision, "of products; strict for f32, fast for 16 bits unless given")
+      ->check(one_of({"strict", "split", "fast", "int8"}));
   command.add_option("-p", pairs, "name=value, a parameter (heed info SLUG)")->allow_extra_args(false);
   command.footer(shapes_text);
 }
@@ -79,9 +80,7 @@ Context ExampleOptions::context() const {
   context.threads = threads;
   context.seed = seed;
   if (!precision.empty())
-    context.precision = choose<Precision>(
-        "--precision", precision,
-        {{"strict", Precision::strict}, {"split", Precision::split}, {"fast", Precision::fast}, {"int8", Precision::int8}});
+    context.precision = precision_of(precision);
   else if (type() != DType::f32)
     context.precision = Precision::fast;
   return context;

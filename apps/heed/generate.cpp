@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <memory>
 
 #include "command.h"
@@ -24,7 +25,7 @@ struct Options {
   Context context() const {
     Context c;
     c.threads = threads;
-    c.precision = precision == "strict" ? Precision::strict : Precision::fast;
+    c.precision = precision_of(precision);
     return c;
   }
 };
@@ -32,8 +33,8 @@ struct Options {
 void add_common(CLI::App& command, Options& o) {
   command.add_option("--model", o.model, "a Hugging Face directory or a GGUF file")->required();
   command.add_option("--with", o.with, "SLUG[,name=value]...: the mechanism in place of the model's attention");
-  command.add_option("--threads", o.threads)->check(thread_range());
-  command.add_option("--precision", o.precision, "strict or fast")->check(CLI::IsMember({"strict", "fast"}));
+  command.add_option("--threads", o.threads, "0: as many as OpenMP would use")->check(thread_range());
+  command.add_option("--precision", o.precision, "of products (fast)")->check(one_of({"strict", "fast"}));
 }
 
 int generate(const Options& o) {
@@ -84,10 +85,14 @@ std::vector<int> given_ids(const Options& o, const Model& model) {
   if (o.context_tokens > std::int64_t(ids.size()))
     fail("--context", "at most the text's " + std::to_string(ids.size()) + " tokens", std::to_string(o.context_tokens));
   if (o.context_tokens > 0) ids.resize(std::size_t(o.context_tokens));
+  if (const auto most = model.config().context; std::int64_t(ids.size()) > most)
+    fail(o.ids.empty() ? "--text" : "--ids", "at most the model's " + std::to_string(most) + " tokens (--context takes the first)",
+         std::to_string(ids.size()));
   return ids;
 }
 
 int logits(const Options& o) {
+  check_writable("--out", o.out);
   const Model model = Model::load(o.model, o.threads);
   const auto ids = given_ids(o, model);
   Session session(model, std::max<std::int64_t>(1, std::int64_t(ids.size())), parse_way(o.with), o.context());
@@ -127,10 +132,12 @@ void add_generate(CLI::App& app, Action& action) {
   write->add_option("--prompt", o->prompt, "the text to continue");
   write->add_option("--text", o->text, "a file that holds it");
   write->add_option("--tokens", o->tokens, "the most tokens to write (64)")->check(count_range(0));
-  write->add_option("--temperature", o->sampling.temperature, "0: the likeliest token each time");
-  write->add_option("--top-k", o->sampling.top_k, "0: all");
-  write->add_option("--top-p", o->sampling.top_p);
-  write->add_option("--seed", o->sampling.seed)->check(seed_range());
+  write->add_option("--temperature", o->sampling.temperature, "0: the likeliest token each time")
+      ->check(number_range(0, std::numeric_limits<double>::infinity()));
+  write->add_option("--top-k", o->sampling.top_k, "so many of the likeliest tokens alone; 0: all")
+      ->check(count_range(0, std::numeric_limits<int>::max()));
+  write->add_option("--top-p", o->sampling.top_p, "the likeliest tokens that hold this share alone (1)")->check(number_range(0, 1));
+  write->add_option("--seed", o->sampling.seed, "of the choice of tokens (0)")->check(seed_range());
   write->add_flag("--special", o->special, "special tokens spelled in the prompt are meant");
   write->add_flag("--timing", o->timing, "speed and memory, to the error stream");
   write->callback([=, &action] { action = [=] { return generate(*o); }; });
@@ -149,7 +156,7 @@ void add_generate(CLI::App& app, Action& action) {
 
   auto* bits = app.add_subcommand("score", "bits per byte of a text: of tokens 2 to n, over the bytes of all n");
   add_text(*bits);
-  bits->add_flag("--json", o->as_json);
+  bits->add_flag("--json", o->as_json, "an object");
   bits->callback([=, &action] { action = [=] { return score(*o); }; });
 }
 

@@ -15,19 +15,17 @@ namespace {
 int run(int argc, char** argv) {
   CLI::App app{"heed: attention on CPUs"};
   app.require_subcommand(1);
+  app.set_version_flag("--version", "heed " HEED_VERSION, "print the version");
   heed::app::Action action;
   for (const auto add : {heed::app::add_catalogue, heed::app::add_run, heed::app::add_compare, heed::app::add_doctor, heed::app::add_bench,
                          heed::app::add_generate})
     add(app, action);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
+  } catch (const CLI::Success& help) {
     return app.exit(help);
-  } catch (const CLI::RequiredError&) {
-    if (!app.get_subcommands().empty()) throw;  // one of a command's own options
-    std::string names;
-    for (const auto* command : app.get_subcommands({})) names += (names.empty() ? "" : ", ") + command->get_name();
-    heed::fail("command", "one of " + names + " (heed --help says what they do)", argc > 1 ? "'" + std::string(argv[1]) + "'" : "none");
+  } catch (const CLI::ParseError& error) {
+    heed::app::refuse(app, error);
   }
   const char* log = std::getenv("HEED_LOG");
   if (log != nullptr && std::strcmp(log, "plan") == 0)

@@ -43,6 +43,7 @@ Example from_file(const Request& r) {
 }
 
 int run(const Request& r) {
+  check_writable("--out", r.out);
   const bool drawn = r.in.empty();
   const Example given = drawn ? r.make(r.slug) : from_file(r);
   SafeTensors written;
@@ -71,7 +72,7 @@ void add_run(CLI::App& app, Action& action) {
   const auto r = std::make_shared<Request>();
   const auto a_name = [](const std::string& name) { return name.empty() ? "expected a file's name, got \"\"" : ""; };
   auto* command = app.add_subcommand("run", "run a mechanism on the tensors of a safetensors file, or on random ones");
-  command->add_option("slug", r->slug)->required();
+  command->add_option("slug", r->slug, "a mechanism of heed list")->required();
   command->add_option("--in", r->in, "tensors in.NAME and weight.NAME; random ones without it")->check(a_name);
   command->add_option("--out", r->out, "where the outputs go, and the random tensors they are of")->check(a_name);
   command->add_option("--output", r->outputs, "an output besides the default `out`")->allow_extra_args(false);

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 
+#include "../heed/command.h"
 #include "charts.h"
 #include "report.h"
 #include "style.h"
@@ -112,19 +110,7 @@ std::string page(const Subject& s, const std::vector<Json>& rows, const std::vec
 }  // namespace
 
 void write_report(const std::string& path, const Subject& subject, const std::vector<Json>& rows, const std::vector<HeadMap>& maps) {
-  const std::string part = path + "." + std::to_string(getpid()) + ".part";
-  {
-    std::ofstream file(part, std::ios::binary);
-    file << page(subject, rows, maps);
-    file.close();
-    if (file) {
-      std::error_code error;
-      std::filesystem::rename(part, path, error);
-      if (!error) return;
-    }
-  }
-  std::remove(part.c_str());
-  fail("--report", "a file that can be written", path);
+  write_whole("--report", path, page(subject, rows, maps));
 }
 
 }  // namespace heed::app

@@ -24,7 +24,11 @@ def _info(slug, params):
 
 def list(family=None):
     """Every mechanism, sorted by slug: dictionaries of slug, family, kind, tier and paper."""
-    return [row for row in _heed.list_mechanisms() if family in (None, row["family"])]
+    rows = _heed.list_mechanisms()
+    families = sorted({row["family"] for row in rows})
+    if family is not None and _text("family", family) not in families:
+        raise ValueError(f"family: expected one of {', '.join(families)}, got '{family}'")
+    return [row for row in rows if family in (None, row["family"])]
 
 
 def doctor(measure=True):

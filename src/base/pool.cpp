@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -70,6 +71,18 @@ void* from_system(std::size_t size) {
 #endif
   return std::aligned_alloc(64, size);
 }
+
+/// Says how much was missing; a std::bad_alloc, so that callers (Python: MemoryError) know what it is.
+class NoMemory : public std::bad_alloc {
+ public:
+  explicit NoMemory(std::size_t bytes) {
+    std::snprintf(text_, sizeof text_, "memory: expected %.1f MiB for a tensor, got none from the system", double(bytes) / 1048576);
+  }
+  const char* what() const noexcept override { return text_; }
+
+ private:
+  char text_[96];
+};
 
 struct Pool {
   std::mutex lock;
@@ -159,7 +172,7 @@ void* take(std::size_t size) {
     empty_pool();
     block = from_system(size);
   }
-  if (!block) throw std::bad_alloc();
+  if (!block) throw NoMemory(size);
   return block;
 }
 

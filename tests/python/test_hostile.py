@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="the program is not
 def refused(*arguments, **more):
     done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL, **more)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.endswith("\n"), (done.returncode, done.stderr)
+    assert ": expected " in done.stderr and ", got " in done.stderr, done.stderr
     assert done.stdout == "" or arguments[0] == "run"  # which says what it drew and made as it goes
     return done.stderr
 
@@ -40,11 +41,16 @@ def test_files(what, tmp_path):
       (("dilated-window", "dilation", 62), ("sentinel", "num_layers", 31), ("hyper-connections", "depth", 20), ("ring-attention", "ranks", 10))],
     *[["run", "exact", "--shape", shape] for shape in
       ("1,-2,3,4", "0,0,0,0", "1,2,3", "99999999999999999999,1,1,1", "4611686018427387904,4611686018427387904,4,4", "B=,N=2", "=", "Q=3", "N=1e3", "N=nan")],
+    ["list", "more"], ["list", "--family"], ["list", "--family", "nothing"], ["info"], ["run", "exact", "more"], ["verify"], ["verify", "x", "--nope"],
+    ["verify", CASE, "--precision", "half"], ["run", "exact", "--seed", f"{10**20}"], ["run", "exact", "--threads", "two"], ["run", "exact", "--threads"],
+    ["run", "exact", "--shape", "1,100000,8,640000"], ["generate", "--prompt", "x"], ["compare", "--model", MODEL, "--text", CASE, "--precision", "int8"],
     ["run", "exact", "--seed", "-1"], ["generate", "--model", MODEL, "--prompt", "x", "--seed", "-1"], ["run", "exact", "--threads", "-1"], ["run", "exact", "--threads", "1000000"], ["run", "exact", "--in", ""], ["run", "exact", "--out", ""],
     ["bench", "exact", "--seconds", "nan"], ["bench", "--family", "nothing"],
     *[["generate", "--model", MODEL, "--prompt", "x", *more] for more in
       (["--tokens", "-1"], ["--tokens", "100000000"], ["--temperature", "nan"], ["--temperature", "-1"], ["--top-p", "2", "--temperature", "1"],
        ["--with", ","], ["--with", "exact,,"], ["--with", "exact,window=" + "[" * 30000 + "]" * 30000])],
+    *[["generate", "--model", MODEL, "--prompt", "x", *more] for more in (["--temperature", "warm"], ["--top-k", "-1"], ["--top-k", "3.5"])],
+    ["score", "--model", MODEL, "--text", ROOT / "README.md"], ["logits", "--model", MODEL, "--ids", "1", "--out", "nowhere/x"],
     ["generate", "--model", MODEL, "--text", "."], ["generate", "--model", MODEL, "--text", "/dev/null"], ["score", "--model", MODEL, "--text", "nowhere"],
     ["compare", "--model", MODEL, "--text", MODEL / "train.py", "--context", "99999999"],
 ], ids=lambda arguments: " ".join(map(str, arguments))[:60].replace(str(ROOT), "") or "none")
