@@ -11,8 +11,8 @@ the wrong kind are TypeErrors; both name the argument. Every call takes `threads
     out = heed.sliding_window(q=q, k=k, v=v, window=[128, 0])        # the same; help(heed.sliding_window)
 """
 from ._attend import attend, attend_ragged, why
-from ._catalogue import doctor, info, initial_weights, list, run, verify  # noqa: A004
-from ._heed import ops, read_safetensors, write_safetensors
+from ._catalogue import doctor, info, initial_weights, list, read_safetensors, run, verify, write_safetensors  # noqa: A004
+from ._heed import ops
 
 __version__ = "0.1.0"
 __all__ = ["attend", "attend_ragged", "doctor", "info", "initial_weights", "list", "mechanisms", "ops", "read_safetensors", "run", "verify", "why",

@@ -2,6 +2,7 @@
 """python -m heed: list, info, run, verify and doctor, as the program has them. Exit codes: 0 done, 1 the answer is no, 2 wrong use."""
 import argparse
 import json
+import os
 import sys
 
 import heed
@@ -57,9 +58,17 @@ def _doctor(a):
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong use is one line."""
+
+    def error(self, message):
+        self.exit(2, f"heed: {message} ({self.prog} --help)\n")
+
+
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m heed", description="attention on CPUs")
-    commands = parser.add_subparsers(required=True)
+    parser = _Parser(prog="python -m heed", description="attention on CPUs")
+    parser.add_argument("--version", action="version", version=f"heed {heed.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
 
     def command(name, function, help_text):
         made = commands.add_parser(name, help=help_text)
@@ -86,10 +95,18 @@ def main(arguments=None):
         each.add_argument("--precision")
     a = parser.parse_args(arguments)
     try:
-        return a.function(a)
-    except (ValueError, TypeError) as error:
+        code = a.function(a)
+        print(end="", flush=True)
+        return code
+    except (ValueError, TypeError, MemoryError) as error:
         print(f"heed: {error}", file=sys.stderr)
-        return 2
+    except BrokenPipeError:  # whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is not complained about at the end
+        return 141
+    except OSError as error:
+        print(f"heed: standard output: expected a stream that can be written, got {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 2
 
 
 if __name__ == "__main__":

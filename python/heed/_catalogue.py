@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The catalogue: what there is, what each entry takes, and the call that runs one by its name."""
-import builtins
+import copy
 import functools
 import json
 import math
 import os
+from collections.abc import Iterable
 
 from . import _heed
 
@@ -14,11 +15,16 @@ def info(slug, /, **params):
 
     Tensors may depend on parameters: those given here settle which there are.
     """
-    return _info(_text("slug", slug), _json({_plain(name): value for name, value in params.items()}))
+    return copy.deepcopy(_info(slug, {_plain(name): value for name, value in params.items()}))
+
+
+def _info(slug, params):
+    return _declaration(_text("slug", slug), _json(params))
 
 
 @functools.lru_cache(1024)
-def _info(slug, params):
+def _declaration(slug, params):
+    """Shared: not to be changed."""
     return json.loads(_heed.describe_mechanism(slug, params))
 
 
@@ -38,7 +44,20 @@ def doctor(measure=True):
 
 def verify(path, *, threads=0, precision=None, isa=None):
     """Runs a case file; for each output a dictionary of output, max_absolute, max_relative and passed."""
-    return _heed.verify(os.fspath(path), threads, precision, isa)
+    return _heed.verify(_path(path), threads, precision, isa)
+
+
+def read_safetensors(path):
+    """The tensors of a file by name, as numpy arrays, and its metadata, a dictionary of text."""
+    return _heed.read_safetensors(_path(path))
+
+
+def write_safetensors(path, tensors, metadata=None):
+    """Writes arrays by name, and text by name. The file is there whole or not at all."""
+    metadata = {} if metadata is None else metadata
+    if not isinstance(metadata, dict):
+        raise TypeError(f"metadata: expected a dictionary of text by name, got {type(metadata).__name__}")
+    _heed.write_safetensors(_path(path), _tensors("tensors", tensors), metadata)
 
 
 def run(slug, tensors, *, weights=None, outputs=None, threads=0, precision=None, isa=None, seed=0, **params):
@@ -56,7 +75,7 @@ def run(slug, tensors, *, weights=None, outputs=None, threads=0, precision=None,
 
 
 def _run(slug, tensors, weights, outputs, params, settings):
-    results = _heed.run(slug, _tensors("tensors", tensors), _tensors("weights", weights or {}), _json(params), _names(outputs),
+    results = _heed.run(slug, _tensors("tensors", tensors), _tensors("weights", {} if weights is None else weights), _json(params), _names(outputs),
                         *settings)
     return results["out"] if outputs is None else results
 
@@ -64,13 +83,24 @@ def _run(slug, tensors, weights, outputs, params, settings):
 def initial_weights(slug, tensors=None, *, seed=0, **params):
     """The weights that a mechanism begins with, by name: numpy arrays. `tensors` where the inputs settle shapes."""
     given = {_plain(name): value for name, value in params.items()}
-    return _heed.initial_weights(_text("slug", slug), _tensors("tensors", tensors or {}), _json(given), seed, False)
+    return _heed.initial_weights(_text("slug", slug), _tensors("tensors", {} if tensors is None else tensors), _json(given), seed, False)
 
 
 def _text(name, value):
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected text, got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name}: expected text, got lone surrogates, which UTF-8 lacks") from None
     return value
+
+
+def _path(path):
+    try:
+        return _text("path", os.fsdecode(path))
+    except TypeError:
+        raise TypeError(f"path: expected the name of a file, got {type(path).__name__}") from None
 
 
 def _plain(name):
@@ -81,9 +111,9 @@ def _plain(name):
 def _names(outputs):
     if outputs is None:
         return ["out"]
-    if isinstance(outputs, str) or not all(isinstance(name, str) for name in outputs):
-        raise TypeError("outputs: expected a list of names")
-    return builtins.list(outputs)
+    if isinstance(outputs, str) or not isinstance(outputs, Iterable):
+        raise TypeError(f"outputs: expected a list of names, got {type(outputs).__name__}")
+    return [_text("outputs", name) for name in outputs]
 
 
 def _tensors(name, tensors):
@@ -104,4 +134,9 @@ def _json(params):
     for name, value in params.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"parameter {name}: expected a finite number, got {value}")
-    return json.dumps(params, default=plain)
+        if isinstance(value, str):
+            _text(f"parameter {name}", value)
+    try:
+        return json.dumps(params, default=plain, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"parameters: expected finite numbers, text, and lists and dictionaries of them, got: {error}") from None

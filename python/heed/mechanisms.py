@@ -72,7 +72,7 @@ def _doc(d, arguments):
 
 
 def _function(slug, name):
-    d = _catalogue.info(slug)
+    d = _catalogue._info(slug, {})
     signature, parameters = _signature(d)
 
     def call(*, weights=None, outputs=None, threads=0, precision=None, isa=None, seed=0, **given):
@@ -82,7 +82,7 @@ def _function(slug, name):
                 params[parameters[key]] = value
             elif value is not None:
                 tensors[key[:-1] if key[:-1] in _ARGUMENTS else key] = value
-        entries = _catalogue.info(slug, **{f"{key}_": value for key, value in params.items()})["inputs"]
+        entries = _catalogue._info(slug, params)["inputs"]
         for key in tensors:
             if _argument(key) not in signature.parameters and not entry_of(entries, key):
                 raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")

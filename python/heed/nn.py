@@ -11,20 +11,21 @@ from .mechanisms import entry_of, pattern
 class Module(torch.nn.Module):
     """A mechanism whose weights are parameters under the names of the official state dict.
 
-        m = heed.nn.Module("mqa", d_model=64, num_heads=4)
+        m = heed.nn.Module("mqa", hidden_size=64, num_attention_heads=4)
         m.load_state_dict(official.state_dict())
         out = m(x=x)                         # or m(x=x, outputs=["out", "weights"])["weights"]
 
     Weights begin as `heed.initial_weights` says (`seed`), or as `weights`, a dictionary of arrays. Where shapes depend on the
     inputs, `example` holds inputs of the shapes to come. Other keyword arguments are the mechanism's parameters. Weights that
-    have no gradient are buffers.
+    have no gradient are buffers. `out` has the dtype of the first tensor of floats, as modules of torch do; other outputs are
+    float32.
     """
 
     def __init__(self, slug, *, example=None, weights=None, seed=0, **params):
         super().__init__()
-        self._declaration = _catalogue.info(slug, **params)
         self._slug, self._seed = slug, seed
         self._params = {_catalogue._plain(name): value for name, value in params.items()}
+        self._declaration = _catalogue._info(slug, self._params)
         text = _catalogue._json(self._params)
         if weights is None:
             weights = _heed.initial_weights(slug, _catalogue._tensors("example", example or {}), text, seed, True)
@@ -75,7 +76,13 @@ class Module(torch.nn.Module):
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def forward(self, *, outputs=None, threads=0, precision=None, isa=None, **tensors):
-        return _catalogue._run(self._slug, tensors, self._weights(), outputs, self._params, (threads, precision, isa, self._seed))
+        results = _catalogue._run(self._slug, tensors, self._weights(), outputs, self._params, (threads, precision, isa, self._seed))
+        dtype = next((t.dtype for t in tensors.values() if isinstance(t, torch.Tensor) and t.is_floating_point()), torch.float32)
+
+        def chained(out):
+            return out.to(dtype) if isinstance(out, torch.Tensor) and out.is_floating_point() else out
+
+        return chained(results) if outputs is None else {name: chained(t) if name == "out" else t for name, t in results.items()}
 
     def extra_repr(self):
         return ", ".join([repr(self._slug), *(f"{name}={value!r}" for name, value in self._params.items())])

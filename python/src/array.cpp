@@ -136,7 +136,10 @@ Array take_torch(nb::handle object, const Name& name, Lenders& lenders) {
     if (torch.api->array_from_object(object.ptr(), &borrowed) != 0) {
       PyErr_Clear();
       const auto text = [&](const char* attribute) { return nb::cast<std::string>(nb::str(nb::object(object.attr(attribute)))); };
-      fail(name, "a dense tensor on the CPU", text("layout") + " on " + text("device"));
+      const std::string layout = text("layout"), device = text("device");
+      const bool traced = layout == "torch.strided" && device == "cpu";  // what torch.vmap, torch.func and torch.export pass through
+      fail(name, "a dense tensor on the CPU",
+           traced ? "one without storage of its own (torch.vmap, torch.func or torch.export)" : layout + " on " + device);
     }
     nb::object resolved;
     if (PyObject* self = object.ptr();

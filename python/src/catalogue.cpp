@@ -13,7 +13,7 @@ Tensors read_tensors(const nb::dict& named, const std::string& role, const std::
                      std::vector<std::string>& of) {
   Tensors tensors;
   for (const auto& [key, value] : named) {
-    const std::string name = nb::cast<std::string>(key);
+    const std::string name = Read<std::string>::from(key, "a name of the " + role + "s", taken);
     tensors[name] = taken.add(value, role + " " + name).with_origin(nullptr);
     if (of.size() < taken.wanted.size()) of.push_back(prefix + name);
   }
@@ -141,7 +141,10 @@ void write_file(const std::string& path, const nb::dict& tensors, const nb::dict
   std::vector<std::string> of;
   SafeTensors file;
   file.tensors = read_tensors(tensors, "tensor", "", taken, of);
-  for (const auto& [key, value] : metadata) file.metadata[nb::cast<std::string>(key)] = nb::cast<std::string>(value);
+  for (const auto& [key, value] : metadata) {
+    const std::string name = Read<std::string>::from(key, "a name of the metadata", taken);
+    file.metadata[name] = Read<std::string>::from(value, "metadata " + name, taken);
+  }
   write_safetensors(path, file);
 }
 

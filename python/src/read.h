@@ -34,6 +34,7 @@ struct Taken {
       if (array.kind == Kind::torch) others.push_back(object);
       return std::move(array.tensor);
     }
+    kind = Kind::torch;  // torch keeps what is recorded
     wanted.push_back(object);
     leaves.push_back(leaf(array.tensor));
     return leaves.back();
@@ -59,8 +60,11 @@ struct Read<std::int64_t> {
   static std::int64_t from(nb::handle o, const Name& name, Taken&) {
     if (!PyIndex_Check(o.ptr()) || PyBool_Check(o.ptr())) wrong_kind(name, "an integer", o);
     const std::int64_t value = PyNumber_AsSsize_t(o.ptr(), PyExc_OverflowError);
-    if (value == -1 && PyErr_Occurred()) throw nb::python_error();
-    return value;
+    if (value != -1 || !PyErr_Occurred()) return value;
+    nb::python_error error;
+    if (error.matches(PyExc_OverflowError)) fail(name, "a 64-bit integer", nb::str(o).c_str());
+    if (error.matches(PyExc_TypeError)) wrong_kind(name, "an integer", o);  // an array of several
+    throw error;
   }
 };
 
@@ -104,7 +108,11 @@ template <>
 struct Read<std::string> {
   static std::string from(nb::handle o, const Name& name, Taken&) {
     if (!PyUnicode_Check(o.ptr())) wrong_kind(name, "text", o);
-    return nb::cast<std::string>(o);
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(o.ptr(), &size);
+    if (text) return {text, std::size_t(size)};
+    PyErr_Clear();
+    fail(name, "text", "lone surrogates, which UTF-8 lacks");
   }
 };
 
@@ -135,10 +143,14 @@ struct Read<std::optional<View>> {
 template <class T>
 struct Read<std::vector<T>> {
   static std::vector<T> from(nb::handle o, const Name& name, Taken& taken) {
-    if constexpr (std::is_arithmetic_v<T>)
+    if constexpr (std::is_arithmetic_v<T>) {
+      if (!PyLong_Check(o.ptr()) && !PyFloat_Check(o.ptr()) && nb::hasattr(o, "tolist")) {  // arrays and scalars of numpy and torch
+        const nb::object plain = o.attr("tolist")();
+        if (!nb::hasattr(plain, "tolist")) return from(plain, name, taken);
+      }
       if (is_number(o)) return {Read<T>::from(o, name, taken)};
+    }
     if (!PyList_Check(o.ptr()) && !PyTuple_Check(o.ptr())) {
-      // torch.Size is a tuple; arrays are no lists of numbers.
       wrong_kind(name, "a list or tuple", o);
     }
     std::vector<T> values;

@@ -12,6 +12,10 @@
 #else
 #include <omp.h>
 #endif
+#ifdef __linux__
+#include <pthread.h>
+#include <sys/stat.h>
+#endif
 
 namespace heed::base {
 namespace {
@@ -44,10 +48,23 @@ void on_each(int workers, F&& body) {
 }
 #endif
 
+// OpenMP's threads do not come along into a forked child, which would wait for them for ever. Where the parent had any threads, whoever
+// made them (torch shares OpenMP's), the child keeps to its one.
+bool threads_lost = false;
+#ifdef __linux__
+bool has_threads = false;
+[[maybe_unused]] const int at_fork = pthread_atfork(
+    [] {
+      struct stat tasks {};
+      has_threads = ::stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink > 3;  // two links and one a thread
+    },
+    nullptr, [] { threads_lost = threads_lost || has_threads; });
+#endif
+
 }  // namespace
 
 int thread_count(int threads) {
-  if (nested()) return 1;
+  if (threads_lost || nested()) return 1;
   return threads > 0 ? std::min(threads, 1024) : most_threads();  // where a thread cannot be made, OpenMP ends the process
 }
 

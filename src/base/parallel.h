@@ -23,7 +23,7 @@ class Task {
   void (*call_)(void*, std::int64_t, int);
 };
 
-/// Threads a loop of `threads` (0: all) will use, at most 1024.
+/// Threads a loop of `threads` (0: all) will use, at most 1024; one in a child forked from a process that had threads.
 int thread_count(int threads);
 
 /// task(index, worker) for index in [0, tasks), worker in [0, thread_count(threads)). The first exception is thrown

@@ -2,6 +2,7 @@
 #include "base/pool.h"
 
 #ifdef __linux__
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #endif
@@ -92,7 +93,13 @@ struct Pool {
 
 /// Never destroyed: tensors of static storage give their blocks back at the very end.
 Pool& pool() {
-  static Pool* const the_pool = new Pool;
+  static Pool* const the_pool = [] {
+    auto* made = new Pool;
+#ifdef __linux__  // a child forked while another thread holds the lock would never get it
+    pthread_atfork([] { pool().lock.lock(); }, [] { pool().lock.unlock(); }, [] { pool().lock.unlock(); });
+#endif
+    return made;
+  }();
   return *the_pool;
 }
 

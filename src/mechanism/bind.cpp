@@ -66,7 +66,7 @@ Tensor starting_weight(const Declaration& d, const TensorEntry& entry, const std
   std::vector<std::int64_t> extents;
   for (const std::string& word : words(shape)) {
     const auto extent = word[0] == '*' ? std::nullopt : evaluate(word, symbols);
-    if (!extent) fail("weight " + name, "a tensor of shape (" + entry.shape + "): " + word + " is settled by the weights alone", "none");
+    if (!extent) fail("weight " + name, "a tensor of shape (" + entry.shape + "), or a parameter or input that settles " + word, "none");
     extents.push_back(whole("weight " + name + ", " + word, *extent));
   }
   Tensor weight(DType::f32, Shape(extents));

@@ -4,6 +4,7 @@ import gc
 import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -255,6 +256,8 @@ def test_attend_backward(weighting, options):
 
 q, k, v = (x.numpy() for x in qkv())
 RAGGED_ARGUMENTS = q[0], k[0], v[0]
+CIRCLE = []
+CIRCLE.append(CIRCLE)
 WRONG = {
     "first keys": (ValueError, "first_keys", lambda: heed.attend(q, k, v, first_keys=-1)),
     "dilation": (ValueError, "dilation", lambda: heed.attend(q, k, v, dilation=0)),
@@ -299,6 +302,24 @@ WRONG = {
     "op item": (TypeError, r"tensors\[1\]: expected an array", lambda: heed.ops.concat([q, 3], 0)),
     "op value": (ValueError, "sizes", lambda: heed.ops.split(q, 1, [1, 1])),
     "attribute": (AttributeError, "no attribute 'frobnicate'", lambda: heed.frobnicate),
+    "key": (TypeError, "a name of the inputs: expected text, got int", lambda: heed.run("exact", {1: q})),
+    "surrogate": (ValueError, "weighting: expected text, got lone surrogates", lambda: heed.attend(q, k, v, weighting="\ud800")),
+    "surrogate key": (ValueError, "a name of the inputs: expected text, got lone", lambda: heed.run("exact", {"\ud800": q})),
+    "surrogate slug": (ValueError, "slug: expected text, got lone", lambda: heed.run("\ud800", {})),
+    "threads of many bits": (ValueError, "threads: expected a 64-bit integer, got 1180591620717411303424", lambda: heed.attend(q, k, v, threads=2**70)),
+    "seed of many bits": (ValueError, "seed: expected a 64-bit integer", lambda: heed.run("exact", {"q": q, "k": k, "v": v}, seed=2**64)),
+    "array as integer": (TypeError, "threads: expected an integer, got numpy.ndarray", lambda: heed.attend(q, k, v, threads=np.array([1, 2]))),
+    "window of an array": (ValueError, "window: expected", lambda: heed.attend(q, k, v, window=np.array([1, 2, 3]))),
+    "nan inside": (ValueError, "parameters: expected finite", lambda: heed.run("exact", {"q": q, "k": k, "v": v}, window=[float("nan"), 0])),
+    "circle": (ValueError, "parameters: expected finite", lambda: heed.run("exact", {"q": q, "k": k, "v": v}, window=CIRCLE)),
+    "outputs type": (TypeError, "outputs: expected a list of names, got int", lambda: heed.run("exact", {"q": q}, outputs=3)),
+    "family": (ValueError, "family: expected one of analysis, .*, got 'none'", lambda: heed.list("none")),
+    "path": (TypeError, "path: expected the name of a file, got int", lambda: heed.verify(3)),
+    "read path": (TypeError, "path: expected the name of a file, got NoneType", lambda: heed.read_safetensors(None)),
+    "written value": (TypeError, "tensor a: expected an array", lambda: heed.write_safetensors("x", {"a": 3})),
+    "metadata": (TypeError, "metadata a: expected text, got int", lambda: heed.write_safetensors("x", {"a": q}, {"a": 3})),
+    "traced": (ValueError, "without storage of its own", lambda: torch.vmap(lambda x: heed.ops.exp(x))(torch.ones(2, 3))),
+    "memory": (MemoryError, "memory: expected .* MiB for a tensor", lambda: heed.ops.concat([torch.ones(1).expand(2**44)] * 2, 0)),
     "case file": (ValueError, "no-such-file", lambda: heed.verify("no-such-file.safetensors")),
 }
 
@@ -308,6 +329,35 @@ def test_errors_name_the_argument(name):
     kind, message, call = WRONG[name]
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_lists_of_numbers_come_as_arrays():
+    want = heed.attend(q, k, v, window=(1, 0))
+    for window in ([1, 0], np.array([1, 0]), torch.tensor([1, 0]), (np.int64(1), 0)):
+        assert np.array_equal(heed.attend(q, k, v, window=window), want)
+
+
+def test_after_a_fork():
+    """OpenMP's threads do not come along: the child computes with one, the same bits, and does not wait for them."""
+    x = np.random.default_rng(0).standard_normal((1, 300, 4, 64), dtype=np.float32)
+    want = heed.attend(x, x, x, threads=2)
+
+    def differs():
+        signal.alarm(30)
+        return not np.array_equal(heed.attend(x, x, x, threads=2), want)
+
+    def forked(work):
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(work())
+            finally:
+                os._exit(2)
+        return os.waitpid(child, 0)[1] != 0
+
+    assert not forked(lambda: differs() or forked(differs))
+    assert not differs()
+    signal.alarm(0)
 
 
 def test_calls_run_beside_each_other():
@@ -332,6 +382,7 @@ def test_catalogue():
     assert [row["slug"] for row in rows] == sorted(row["slug"] for row in rows)
     assert {"slug", "family", "kind", "tier", "paper"} <= set(rows[0])
     assert all(row["family"] == "local" for row in heed.list("local")) and heed.list("local")
+    heed.info("exact")["inputs"].clear()  # the caller's own
     assert heed.info("exact")["inputs"][0]["name"] == "q"
     assert heed.doctor(measure=False)["threads"] >= 1
     assert all(row["passed"] for row in heed.verify(CASES[0]))
@@ -340,6 +391,8 @@ def test_catalogue():
 
 def test_safetensors_round_trip(tmp_path):
     tensors = {"a": torch.arange(6.0).reshape(2, 3).T, "b": np.arange(4), "c": torch.ones(3, dtype=torch.bool)}
+    heed.write_safetensors(tmp_path / "x.safetensors", tensors)
+    assert heed.read_safetensors(tmp_path / "x.safetensors")[1] == {}
     heed.write_safetensors(str(tmp_path / "x.safetensors"), tensors, {"note": "here"})
     back, metadata = heed.read_safetensors(str(tmp_path / "x.safetensors"))
     assert metadata == {"note": "here"}

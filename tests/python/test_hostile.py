@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
+import sys
 
 import pytest
 from conftest import TESTS
@@ -74,6 +76,35 @@ def test_outputs(tmp_path):
     with open("/dev/full", "w") as full:
         done = subprocess.run([PROGRAM, "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [[PROGRAM], [sys.executable, "-m", "heed"]], ids=["program", "python"])
+def test_streams(command, tmp_path):
+    """Readers that have enough, full disks and closed streams end it without a trace of the interpreter."""
+    def ends(arguments, **more):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
+        return subprocess.run([*command, *arguments], stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment, **more)
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = ends(["list"], stdout=writer)
+    os.close(writer)
+    assert done.returncode in (-signal.SIGPIPE, 128 + signal.SIGPIPE) and done.stderr == ""
+    with open("/dev/full", "w") as full:
+        done = ends(["list"], stdout=full)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
+    for wrong in ([], ["nope"], ["run"], ["run", "exact", "--threads", "x"], ["list", "--family", "nope"], ["info", "no-such"]):
+        done = ends(wrong, stdout=subprocess.PIPE)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stdout == "", done.stderr
+    assert ends(["--version"], stdout=subprocess.PIPE).stdout.startswith("heed ")
+
+
+def test_a_closed_output_is_not_the_next_file(tmp_path):
+    out = tmp_path / "out.safetensors"
+    done = subprocess.run([PROGRAM, "run", "exact", "--in", CASE, "--out", out], stderr=subprocess.PIPE, text=True, check=False, preexec_fn=lambda: os.close(1))
+    assert done.returncode == 2 and "standard output: expected" in done.stderr
+    done = subprocess.run([PROGRAM, "list"], stderr=subprocess.PIPE, text=True, check=False, preexec_fn=lambda: os.close(1))
+    assert done.returncode == 2 and "standard output: expected" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_parameters_in_a_file(tmp_path):

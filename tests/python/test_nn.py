@@ -59,6 +59,29 @@ def test_shapes_from_parameters(slug):
     assert torch.allclose(out, to_torch(case.outputs["out"]), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_chain_with_other_modules(dtype):
+    module, head = heed.nn.Module("mqa", hidden_size=16, num_attention_heads=4), torch.nn.Linear(16, 3)
+    x = torch.randn(2, 5, 16)
+    want = head(module(x=x)).detach()
+    module.to(dtype), head.to(dtype)
+    out = head(module(x=x.to(dtype)))
+    assert out.dtype == dtype and torch.allclose(out.float(), want, atol=0.05 * want.abs().max().item())
+    out.sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == dtype for p in module.parameters())
+    assert module(x=x.to(dtype), outputs=["out"])["out"].dtype == dtype
+
+
+def test_arrays_of_numpy_train_too():
+    module = heed.nn.Module("mqa", hidden_size=16, num_attention_heads=4)
+    x = torch.randn(2, 5, 16)
+    module(x=x.numpy()).sum().backward()
+    found = module.c_attn.weight.grad.clone()
+    module.zero_grad()
+    module(x=x).sum().backward()
+    assert torch.equal(found, module.c_attn.weight.grad)
+
+
 def test_loading_takes_up_optional_weights_and_refuses_unknown_ones():
     case = next(load(p) for p in CASES if load(p).slug == "kdgqa")
     required = {k: torch.as_tensor(v) for k, v in case.weights.items() if k.endswith(".weight")}
