@@ -2,11 +2,21 @@
 // The loops of elementwise.h over numbers that do not meet, written against a vector type V of `width` floats: included by
 // elementwise_avx2.cpp and elementwise_avx512.cpp inside their namespaces.
 
+/// to[i] = f(vector at i) for i < n; two vectors are loaded before one is stored, for lines come and go whole.
+template <class F>
+HEED_INLINE inline void each_vector(const float* x, std::int64_t n, float* to, F f) {
+  std::int64_t i = 0;
+  for (; i + 2 * width <= n; i += 2 * width) {
+    const V a = load(x + i), b = load(x + i + width);
+    store(to + i, f(a)), store(to + i + width, f(b));
+  }
+  if (i + width <= n) store(to + i, f(load(x + i))), i += width;
+  if (i < n) store_part(to + i, f(load_part(x + i, int(n - i))), int(n - i));
+}
+
 template <V (*f)(V)>
 void map(const float* x, std::int64_t n, float* to) {
-  std::int64_t i = 0;
-  for (; i + width <= n; i += width) store(to + i, f(load(x + i)));
-  if (i < n) store_part(to + i, f(load_part(x + i, int(n - i))), int(n - i));
+  each_vector(x, n, to, [](V v) HEED_INLINE { return f(v); });
 }
 
 /// The same of a function that takes Fours, too.
@@ -50,16 +60,10 @@ void wave(const float* x, std::int64_t n, float* to) {
 
 template <V (*f)(V, V)>
 void curve(const float* x, std::int64_t n, float a, float, float* to) {
-  const V by = set1(a);
-  std::int64_t i = 0;
-  for (; i + width <= n; i += width) store(to + i, f(load(x + i), by));
-  if (i < n) store_part(to + i, f(load_part(x + i, int(n - i)), by), int(n - i));
+  each_vector(x, n, to, [by = set1(a)](V v) HEED_INLINE { return f(v, by); });
 }
 void clamp(const float* x, std::int64_t n, float a, float b, float* to) {
-  const V low = set1(a), high = set1(b);
-  std::int64_t i = 0;
-  for (; i + width <= n; i += width) store(to + i, min(high, max(low, load(x + i))));
-  if (i < n) store_part(to + i, min(high, max(low, load_part(x + i, int(n - i)))), int(n - i));
+  each_vector(x, n, to, [ low = set1(a), high = set1(b) ](V v) HEED_INLINE { return min(high, max(low, v)); });
 }
 /// Numbers that are not positive, denormal, infinite or NaN go through the library's f64 one by one.
 void power(const float* x, std::int64_t n, float a, float, float* to) {
@@ -81,18 +85,29 @@ void power(const float* x, std::int64_t n, float a, float, float* to) {
   }
 }
 
-/// body(i, lanes, the vectors of x and y at i) over rows that walk by s and t, 0 or 1.
+/// body(i, lanes, the vectors of x and y at i) over rows that walk by s and t, 0 or 1; two vectors of each are loaded at once.
 template <class F>
 inline void pairs(const float* x, std::int64_t s, const float* y, std::int64_t t, std::int64_t n, F body) {
   if (n == 0) return;
   const V a = set1(*x), b = set1(*y);
   std::int64_t i = 0;
+  const auto run = [&](auto first, auto second) HEED_INLINE {
+    for (; i + 2 * width <= n; i += 2 * width) {
+      const V p = first(i), q = first(i + width), u = second(i), v = second(i + width);
+      body(i, width, p, u), body(i + width, width, q, v);
+    }
+    if (i + width <= n) body(i, width, first(i), second(i)), i += width;
+  };
+  const auto of_x = [x](std::int64_t at) HEED_INLINE { return load(x + at); }, of_y = [y](std::int64_t at) HEED_INLINE { return load(y + at); };
+  const auto all_a = [a](std::int64_t) HEED_INLINE { return a; }, all_b = [b](std::int64_t) HEED_INLINE { return b; };
   if (s && t)
-    for (; i + width <= n; i += width) body(i, width, load(x + i), load(y + i));
+    run(of_x, of_y);
   else if (s)
-    for (; i + width <= n; i += width) body(i, width, load(x + i), b);
+    run(of_x, all_b);
+  else if (t)
+    run(all_a, of_y);
   else
-    for (; i + width <= n; i += width) body(i, width, a, t ? load(y + i) : b);
+    run(all_a, all_b);
   if (i == n) return;
   const int rest = int(n - i);
   body(i, rest, s ? load_part(x + i, rest) : a, t ? load_part(y + i, rest) : b);

@@ -92,14 +92,6 @@ HEED_INLINE inline void some_rows(const float* x, std::int64_t rows, std::int64_
     body(some, x, to);
   }
 }
-/// to[i] = f(vector at i) for i < n.
-template <class F>
-HEED_INLINE inline void each_vector(const float* x, std::int64_t n, float* to, F f) {
-  std::int64_t i = 0;
-  for (; i + width <= n; i += width) store(to + i, f(load(x + i)));
-  if (i < n) store_part(to + i, f(load_part(x + i, int(n - i))), int(n - i));
-}
-
 void softmax(const float* x, std::int64_t rows, std::int64_t n, float* to) {
   some_rows(x, rows, n, to, [n](std::int64_t some, const float* from, float* out) HEED_INLINE {
     float top[16], factor[16];

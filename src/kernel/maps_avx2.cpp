@@ -22,8 +22,10 @@ inline float lanes(V x) {
   four = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
-/// Every second element of a and b, from the first on.
+/// Every second element of a and b, from the first on, or the second.
 inline V evens(V a, V b) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8)); }
+inline V odds(V a, V b) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8)); }
+inline V floor(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 /// Elements of a and b in turn.
 inline void interleave(V a, V b, V& low, V& high) {
   const V x = _mm256_unpacklo_ps(a, b), y = _mm256_unpackhi_ps(a, b);

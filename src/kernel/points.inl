@@ -28,7 +28,7 @@ struct AxisPlaces {
     if (edges == 2 && span > 0) {
       V a = two_sum(s, set1(-first), low);
       low = if_less(a, zero(), sub(zero(), low), low), a = abs(a);
-      const V turns = floor_of(mul(a, set1(0.5f / span)));
+      const V turns = floor(mul(a, set1(0.5f / span)));
       a = fma(turns, set1(-2 * span), a);
       low = if_less(set1(span), a, sub(zero(), low), low), a = if_less(set1(span), a, sub(set1(2 * span), a), a);
       s = two_sum(a, set1(first), low);
@@ -47,24 +47,18 @@ struct AxisPlaces {
   inline __attribute__((always_inline)) V of(V x, V& behind) const {
     const V p = mul(x, set1(scale));
     V low = fms(x, set1(scale), p), s = two_sum(p, set1(middle), low);
-    if (each != 4) wrap(s, low);                                                                     // the cubic kernel wraps its elements
-    low = if_less(abs(s), set1(1e9f), low, zero()), s = if_less(abs(s), set1(1e9f), s, set1(-100));  // NaN and the far away read nothing
-    if (each == 1) {
-      const V place = round(s), rest = add(sub(s, place), low), half = set1(0.5f), one = set1(1);
-      return if_less(half, rest, add(place, one), if_less(rest, sub(zero(), half), sub(place, one), place));
-    }
-    const V place = floor_of(s), rest = add(sub(s, place), low), one = set1(1);
-    behind = if_less(rest, zero(), add(rest, one), rest);
-    return if_less(rest, zero(), sub(place, one), place);
+    if (each != 4) wrap(s, low);
+    // The cubic kernel wraps its elements, which must be numbers; other reads pass over what is none, or far away.
+    if (each == 4) low = if_less(abs(s), set1(1e9f), low, zero()), s = if_less(abs(s), set1(1e9f), s, set1(-100));
+    const V place = each == 1 ? round(s) : floor(s), rest = add(sub(s, place), low), more = each == 1 ? round(rest) : floor(rest);
+    behind = sub(rest, more);
+    return add(place, more);
   }
-  static V floor_of(V x) {
-    const V r = round(x);
-    return if_less(x, r, sub(r, set1(1)), r);
-  }
-  /// The weight, or 0, and the place, or 0, of what lies outside.
+  /// The weight, or 0, and the place, or 0, of what lies outside or is NaN.
   inline __attribute__((always_inline)) void inside(V& place, V& weight) const {
-    const V in = if_less(place, zero(), zero(), if_less(set1(most), place, zero(), set1(1)));
-    place = mul(place, in), weight = mul(weight, in);
+    const V end = set1(most + 1), before = set1(-1);
+    weight = if_less(before, place, if_less(place, end, weight, zero()), zero());
+    place = if_less(before, place, if_less(place, end, place, zero()), zero());
   }
 };
 
@@ -100,9 +94,11 @@ void points_of(const float* at, std::int64_t n, std::int64_t high, std::int64_t 
   const AxisPlaces across(wide, each, edges, corners), down(high, each, edges, corners);
   for (std::int64_t i = 0; i < n; i += width) {
     const int rest = n - i < width ? int(n - i) : width;
-    float pairs[2 * width + 1] = {};
-    __builtin_memcpy(pairs, at + 2 * i, std::size_t(2 * rest) * sizeof(float));
-    const AxisReads<each> x(across, evens(load(pairs), load(pairs + width))), y(down, evens(load(pairs + 1), load(pairs + 1 + width)));
+    const int near = 2 * rest < width ? 2 * rest : width;
+    const float* pairs = at + 2 * i;
+    const V first = rest == width ? load(pairs) : load_part(pairs, near);
+    const V second = rest == width ? load(pairs + width) : load_part(pairs + width, 2 * rest - near);
+    const AxisReads<each> x(across, evens(first, second)), y(down, odds(first, second));
     for (int h = 0; h < each; ++h)
       for (int w = 0; w < each; ++w) {
         const std::int64_t to = (h * each + w) * n + i;
