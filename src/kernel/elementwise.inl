@@ -63,7 +63,7 @@ void curve(const float* x, std::int64_t n, float a, float, float* to) {
   each_vector(x, n, to, [by = set1(a)](V v) HEED_INLINE { return f(v, by); });
 }
 void clamp(const float* x, std::int64_t n, float a, float b, float* to) {
-  each_vector(x, n, to, [ low = set1(a), high = set1(b) ](V v) HEED_INLINE { return min(high, max(low, v)); });
+  each_vector(x, n, to, [low = set1(a), high = set1(b)](V v) HEED_INLINE { return min(high, max(low, v)); });
 }
 /// Numbers that are not positive, denormal, infinite or NaN go through the library's f64 one by one.
 void power(const float* x, std::int64_t n, float a, float, float* to) {
@@ -98,8 +98,10 @@ inline void pairs(const float* x, std::int64_t s, const float* y, std::int64_t t
     }
     if (i + width <= n) body(i, width, first(i), second(i)), i += width;
   };
-  const auto of_x = [x](std::int64_t at) HEED_INLINE { return load(x + at); }, of_y = [y](std::int64_t at) HEED_INLINE { return load(y + at); };
-  const auto all_a = [a](std::int64_t) HEED_INLINE { return a; }, all_b = [b](std::int64_t) HEED_INLINE { return b; };
+  const auto of_x = [x](std::int64_t at) HEED_INLINE { return load(x + at); };
+  const auto of_y = [y](std::int64_t at) HEED_INLINE { return load(y + at); };
+  const auto all_a = [a](std::int64_t) HEED_INLINE { return a; };
+  const auto all_b = [b](std::int64_t) HEED_INLINE { return b; };
   if (s && t)
     run(of_x, of_y);
   else if (s)

@@ -158,6 +158,6 @@ inline V sqrt_of(V x) { return sqrt(x); }
 inline V cube_of(V x) { return mul(mul(x, x), x); }
 inline V rsqrt_of(V x) { return div(set1(1), sqrt(x)); }
 /// -1, 0 (of NaN, too) or 1.
-inline V sign_of(V x) { return sub(if_less(zero(), x, set1(1), zero()), if_less(x, zero(), set1(1), zero())); }
+inline V sign_of(V x) { return if_less(zero(), abs(x), copy_sign(set1(1), x), zero()); }
 inline V leaky_of(V x, V slope) { return if_less(zero(), x, x, mul(x, slope)); }
 inline V elu_of(V x, V alpha) { return if_less(zero(), x, x, mul(alpha, expm1_of(x))); }

@@ -25,7 +25,7 @@ inline float lanes(V x) {
 /// Every second element of a and b, from the first on, or the second.
 inline V evens(V a, V b) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8)); }
 inline V odds(V a, V b) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8)); }
-inline V floor(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+inline V floor(V x) { return _mm256_floor_ps(x); }
 /// Elements of a and b in turn.
 inline void interleave(V a, V b, V& low, V& high) {
   const V x = _mm256_unpacklo_ps(a, b), y = _mm256_unpackhi_ps(a, b);
