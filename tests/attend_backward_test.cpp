@@ -169,6 +169,21 @@ TEST(AttendBackward, AgreesWithDerivativesInDouble) {
   }
 }
 
+/// Where all keys have one value the weights do not matter, however sharp: what f32 leaves of p (g - delta) cancels in a row.
+TEST(AttendBackward, EqualValuesGiveQueriesAndKeysNoGradient) {
+  Random r(5);
+  for (const float sharp : {0.1f, 1.0f, 10.0f}) {
+    Case c{r.floats({2, 37, 4, 24}), r.floats({2, 53, 2, 24}), r.floats({1, 1, 2, 40}).broadcast({2, 53, 2, 40}).dense(), {}, {}};
+    c.options.scale = sharp;
+    const Tensor dout = r.floats({2, 37, 4, 40});
+    for (const Isa isa : isas()) {
+      const Gradients got = backward(c, dout, isa, 2);
+      for (const Tensor& t : {got.q, got.k})
+        for (std::int64_t n = 0; n < t.count(); ++n) ASSERT_LE(std::abs(t.data<float>()[n]), 1e-10f) << name_of(isa) << " " << sharp;
+    }
+  }
+}
+
 TEST(AttendBackward, LongCallsCrossTiles) {
   Random r(3);
   for (const bool causal : {false, true}) {

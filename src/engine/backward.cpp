@@ -201,7 +201,8 @@ class Worker {
     }
     if (n == 0) return;
     if (c_.softmax) {
-      c_.table->softmax_back(p + from, g + from, n, job_.delta.get()[job_.row(b, h, i)]);
+      const bool whole = c_.tiles() == 1 && !c_.has_sink();
+      (whole ? c_.table->softmax_back_whole : c_.table->softmax_back)(p + from, g + from, n, job_.delta.get()[job_.row(b, h, i)]);
     } else if (c_.options.weighting == Weighting::sigmoid) {
       c_.table->sigmoid_back(p + from, g + from, n);
     } else {
@@ -261,16 +262,17 @@ void fill_delta(Job& job) {
   const Call& c = job.call;
   base::parallel(c.context.threads, c.B * c.H, [&](std::int64_t at, int) {
     const std::int64_t b = at / c.H, h = at % c.H;
-    std::vector<float> x(std::size_t(c.E)), y(std::size_t(c.E));
+    std::vector<float> x(std::size_t(up16(c.E))), y(x);  // zeros behind the values
     for (std::int64_t i = 0; i < c.N; ++i) {
       const auto read = [&](const View& view, float* to) {
         read_row(*c.table, view, b * view.strides[0] + i * view.strides[1] + h * view.strides[2], view.strides[3], c.E, to);
       };
       read(job.out, x.data());
       read(job.dout, y.data());
-      float sum = 0;
-      for (std::size_t e = 0; e < x.size(); ++e) sum += x[e] * y[e];
-      job.delta.get()[job.row(b, h, i)] = sum;
+      float sums[4] = {};
+      for (std::size_t e = 0; e < x.size(); e += 4)
+        for (std::size_t s = 0; s < 4; ++s) sums[s] += x[e + s] * y[e + s];
+      job.delta.get()[job.row(b, h, i)] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
     }
   });
 }

@@ -130,6 +130,20 @@ void softmax_back(const float* p, float* g, std::int64_t n, float delta) {
   map_two(p, g, n, [&](V w, V x) { return if_less(w, least, zero(), mul(w, sub(x, d))); });
 }
 
+void softmax_back_whole(const float* p, float* g, std::int64_t n, float delta) {
+  const V d = set1(delta), least = set1(__FLT_DENORM_MIN__);
+  V moved = zero(), total = zero();
+  map_two(p, g, n, [&](V w, V x) {
+    const V left = if_less(w, least, zero(), sub(x, d));
+    moved = fma(w, left, moved), total = add(total, w);
+    return left;
+  });
+  float m[width], t[width];
+  store(m, moved), store(t, total);
+  for (int i = 1; i < width; ++i) m[0] += m[i], t[0] += t[i];
+  softmax_back(p, g, n, t[0] > 0 ? m[0] / t[0] : 0.0f);
+}
+
 void sigmoid_back(const float* p, float* g, std::int64_t n) {
   const V least = set1(__FLT_DENORM_MIN__);
   map_two(p, g, n, [&](V w, V x) { return if_less(w, least, zero(), mul(mul(w, sub(set1(1.0f), w)), x)); });
@@ -198,7 +212,7 @@ constexpr Products make_brief(const char* text) { return {text, 1, 1, micro_rows
 constexpr Table make_table(const char* name, const Products* strict, const Products* brief) {
   return {name,         strict,     brief,        max_lanes,    raise,
           scale,        add_row,    alibi,        mask_row,     softcap,
-          sigmoid,      relu,       softmax_back, sigmoid_back, relu_back,
+          sigmoid,      relu,       softmax_back, softmax_back_whole, sigmoid_back, relu_back,
           softcap_back, transpose,  turn,         interleave,   finite,
           widen_f16,    widen_bf16, narrow_f16,   narrow_bf16,  {direct_score, direct_value}};
 }

@@ -41,4 +41,5 @@ block |= layer("attn.qkv", 24, 8) | layer("attn.proj", 8, 8) | layer("mlp.fc1", 
 run("davit-channel-attention", reference, [
     ("no-bias", {"dim": 12, "num_heads": 3, "qkv_bias": False}, {"x": (2, 7, 12)}, layer("qkv", 36, 12, bias=False) | layer("proj", 12, 12)),
     ("block", {"dim": 8, "num_heads": 2, "qkv_bias": True, "mlp_ratio": 2, "H": 3, "W": 4, "block": True}, {"x": (2, 12, 8)}, block),
+    ("block-sharp", {"dim": 8, "num_heads": 1, "qkv_bias": True, "mlp_ratio": 2, "H": 5, "W": 7, "block": True}, {"x": (2, 35, 8)}, block),
 ], "channel group attention")
