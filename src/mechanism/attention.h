@@ -97,6 +97,15 @@ struct Attention : Mechanism {
   void attend(Ops& ops, const Tensor& queries, const Tensor& keys, const Tensor& values, const AttendOptions& o) {
     attend(ops, queries, keys, values, o, {bias, alibi_slopes, sink});
   }
+  /// terms (.. N, M) and the bias, where there is one.
+  Tensor with_bias(const Ops& ops, const Tensor& terms) const {
+    if (!bias.defined()) return terms;
+    const Shape all{q.extent(0), q.extent(2), q.extent(1), k.extent(1)};
+    bool fits = bias.rank() <= 4;
+    for (int axis = 1; fits && axis <= bias.rank(); ++axis) fits = bias.extent(-axis) == 1 || bias.extent(-axis) == all[4 - axis];
+    if (!fits) fail("input bias", "a shape that broadcasts to (B H N M) = " + all.text(), bias.shape().text());
+    return ops.add(terms, bias);
+  }
   /// Fills out, and lse and weights where wanted.
   void attend(Ops& ops, const Tensor& queries, const Tensor& keys, const Tensor& values, const AttendOptions& o, const ScoreTerms& terms) {
     const unsigned extras = (wants(lse) ? want_lse : 0u) | (wants(weights) ? want_weights : 0u);

@@ -136,6 +136,9 @@ void take(Declaration& d, Role role, const Tensors& given, Symbols& symbols) {
       fail(std::string(role_name(role)) + " " + entry->name, "a tensor of shape (" + entry->shape + ")", "none");
     }
   }
+  for (auto& entry : d.tensors)  // what came before a symbol that its shape is made of
+    if (entry->role != Role::output && entry->present && entry->tensor && entry->tensor->defined())
+      match(std::string(role_name(entry->role)) + " " + entry->name, entry->shape, entry->tensor->shape(), symbols);
   for (auto& entry : d.tensors)  // by now every size is known
     if (entry->role == role && entry->present && !entry->lower.empty() && entry->tensor && entry->tensor->defined())
       check_bounds(std::string(role_name(role)) + " " + entry->name, *entry, *entry->tensor, symbols);

@@ -12,7 +12,7 @@ namespace {
 
 struct KroneckerAttention : Mechanism {
   Tensor q, out, weights;
-  std::map<std::string, Tensor> keys, values;
+  std::vector<Tensor> keys, values;
   std::optional<double> scale;
   bool causal = false;
   std::optional<std::int64_t> num_heads, num_kv_heads;
@@ -25,19 +25,22 @@ struct KroneckerAttention : Mechanism {
     d.param("num_kv_heads", num_kv_heads, "heads of keys and values; query head h reads h // (H/Hk)").computed("Hk");
     d.param("order", order, "p: p - 1 sets of keys and of values").least(2).most(6);
     d.input("q", q, "B N num_heads D", "queries");
-    std::vector<std::string> sets[2];
-    for (std::int64_t i = 1; i < order; ++i) sets[0].push_back("k" + std::to_string(i)), sets[1].push_back("v" + std::to_string(i));
-    d.inputs("k{i}", keys, "B M num_kv_heads D", "k1 to k(p-1): sets of keys, each of its own length").sample(sets[0]);
-    d.inputs("v{i}", values, "B L num_kv_heads E", "v1 to v(p-1): their values").sample(sets[1]);
+    std::string tuple;
+    keys.resize(std::size_t(order - 1)), values.resize(keys.size());
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      const std::string n = std::to_string(i + 1);
+      d.input("k" + n, keys[i], "B N" + n + " num_kv_heads D", "keys of set " + n);
+      d.input("v" + n, values[i], "B N" + n + " num_kv_heads E", "their values");
+      d.size("N" + n, "N");
+      tuple += " N" + n;
+    }
     d.size("N", "128");
     d.output("out", out, "B N num_heads E");
-    d.output("weights", weights, "B num_heads N *tuple", "one axis a set");
+    d.output("weights", weights, "B num_heads N" + tuple, "one axis a set");
   }
 
   void run(Ops& ops) override {
-    const auto B = q.extent(0), N = q.extent(1), H = q.extent(2), sets = order - 1;
-    if (std::int64_t(keys.size()) != sets || std::int64_t(values.size()) != sets)
-      fail("inputs k{i}, v{i}", std::to_string(sets) + " of each", std::to_string(keys.size()) + " and " + std::to_string(values.size()));
+    const auto B = q.extent(0), N = q.extent(1), H = q.extent(2);
     /// Row (j, rest) of the product is first_j * others_rest.
     const auto product = [&](const Tensor& first, const Tensor& others) {
       const auto M = first.extent(1), R = others.extent(1), G = first.extent(2), D = first.extent(3);
@@ -45,15 +48,10 @@ struct KroneckerAttention : Mechanism {
     };
     Tensor k, v;
     std::vector<std::int64_t> lengths;
-    for (std::int64_t i = sets; i >= 1; --i) {
-      const auto key = keys.find("k" + std::to_string(i)), value = values.find("v" + std::to_string(i));
-      if (key == keys.end() || value == values.end())
-        fail("inputs k{i}, v{i}", "1 to " + std::to_string(sets), "none of " + std::to_string(i));
-      if (value->second.extent(1) != key->second.extent(1))
-        fail("input " + value->first, std::to_string(key->second.extent(1)) + " rows, as " + key->first, value->second.shape().text());
-      k = k.defined() ? product(key->second, k) : key->second;
-      v = v.defined() ? product(value->second, v) : value->second;
-      lengths.insert(lengths.begin(), key->second.extent(1));
+    for (std::size_t i = keys.size(); i-- > 0;) {
+      k = k.defined() ? product(keys[i], k) : keys[i];
+      v = v.defined() ? product(values[i], v) : values[i];
+      lengths.insert(lengths.begin(), keys[i].extent(1));
     }
     AttendOptions o;
     o.scale = float(scale.value_or(1 / double(q.extent(3))));

@@ -18,7 +18,7 @@ struct LocalLinear : Mechanism {
   bool causal = true;
 
   void describe(Declaration& d) override {
-    d.param("h", h, "bandwidth: scores are q.k/h").computed("sqrt(D)");
+    d.param("h", h, "bandwidth: scores are q.k/h").least(1e-6).computed("sqrt(D)");
     d.param("lam", lam, "ridge, relative to exp(q.k/h) as it is").least(0);
     d.param("kernel", kernel, "weights of the regression").one_of({"exp", "constant"});
     d.param("causal", causal, "query i sees keys j <= i + M - N");

@@ -32,6 +32,7 @@ struct Gat : Mechanism {
     const std::string C = !sparse && in_features           ? "in_features"
                           : sparse && !in_channels.empty() ? std::to_string(in_channels.front())
                                                            : "C";
+    const std::string O = sparse && out_channels ? "out_channels" : !sparse && out_features ? "out_features" : "O", HO = "heads*" + O;
     const std::string Cd = in_channels.empty() ? "Cd" : std::to_string(in_channels.back());
     d.input("x", x, "N " + C, "nodes").when(!two, "not bipartite");
     d.input("x_src", x_src, "S " + C, "source nodes").when(two, "bipartite");
@@ -42,20 +43,20 @@ struct Gat : Mechanism {
         .when(sparse, "not dense_adjacency");
     d.input("edge_attr", edge_attr, "E edge_dim", "features of the edges").when(edges, "edge_dim");
     d.input("adj", adj, "N N", "above 0 where node i attends to node j").between("-1", "1").no_gradient().when(!sparse, "dense_adjacency");
-    d.weight("lin.weight", lin, "heads*O " + C).when(sparse && !two, "not bipartite");
-    d.weight("lin_src.weight", lin_src, "heads*O " + C).when(two, "bipartite");
-    d.weight("lin_dst.weight", lin_dst, "heads*O " + Cd).when(two, "bipartite");
-    d.weight("att_src", att_src, "1 heads O").when(sparse, "not dense_adjacency");
-    d.weight("att_dst", att_dst, "1 heads O").when(sparse, "not dense_adjacency");
-    d.weight("bias", bias, concat ? "heads*O" : "O").optional().sample().when(sparse, "not dense_adjacency");
-    d.weight("lin_edge.weight", lin_edge, "heads*O edge_dim").when(edges, "edge_dim");
-    d.weight("att_edge", att_edge, "1 heads O").when(edges, "edge_dim");
-    d.weight("W", w, C + " O").when(!sparse, "dense_adjacency");
-    d.weight("a", a, "2*O 1").when(!sparse, "dense_adjacency");
+    d.weight("lin.weight", lin, HO + " " + C).when(sparse && !two, "not bipartite");
+    d.weight("lin_src.weight", lin_src, HO + " " + C).when(two, "bipartite");
+    d.weight("lin_dst.weight", lin_dst, HO + " " + Cd).when(two, "bipartite");
+    d.weight("att_src", att_src, "1 heads " + O).when(sparse, "not dense_adjacency");
+    d.weight("att_dst", att_dst, "1 heads " + O).when(sparse, "not dense_adjacency");
+    d.weight("bias", bias, concat ? HO : O).optional().sample().when(sparse, "not dense_adjacency");
+    d.weight("lin_edge.weight", lin_edge, HO + " edge_dim").when(edges, "edge_dim");
+    d.weight("att_edge", att_edge, "1 heads " + O).when(edges, "edge_dim");
+    d.weight("W", w, C + " " + O).when(!sparse, "dense_adjacency");
+    d.weight("a", a, "2*" + O + " 1").when(!sparse, "dense_adjacency");
     d.size("Cd", "C");
     d.size("E", "8*N");
-    d.size("O", out_channels ? "out_channels" : out_features && !sparse ? "out_features" : "D");
-    d.output("out", out, !sparse ? "N O" : concat ? "N heads*O" : "N O");
+    d.size("O", "D");
+    d.output("out", out, "N " + (sparse && concat ? HO : O));
     d.output("weights", weights, sparse ? "edges heads" : "N N");
     d.output("edge_index_with_loops", loops, "2 edges", "the edges in the order of the weights")
         .of(DType::i64)

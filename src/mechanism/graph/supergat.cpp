@@ -29,17 +29,18 @@ struct Supergat : Mechanism {
     d.param("attention_type", attention_type, "the score of an edge")
         .one_of({"mask_only", "scaled_dot_product", "gat_originated", "dot_product"});
     d.param("negative_slope", negative_slope, "of the leaky ReLU");
+    const std::string O = out_channels ? "out_channels" : "O", HO = "heads*" + O;
     d.input("x", x, "N C", "nodes");
     d.input("edge_index", edge_index, "2 E", "source and target of each edge").of(DType::i64).between("0", "N-1");
     d.input("neg_edge_index", neg_edge_index, "2 En", "pairs that are no edges").of(DType::i64).between("0", "N-1").optional();
-    d.weight("weight", weight, "C heads*O");
-    d.weight("att_mh_1", att, "1 heads 2*O").when(additive(), "attention_type=mask_only|gat_originated");
-    d.weight("bias", bias, concat ? "heads*O" : "O");
+    d.weight("weight", weight, "C " + HO);
+    d.weight("att_mh_1", att, "1 heads 2*" + O).when(additive(), "attention_type=mask_only|gat_originated");
+    d.weight("bias", bias, concat ? HO : O);
     if (in_channels) d.size("C", "in_channels");
     d.size("E", "8*N");
-    d.size("O", out_channels ? "out_channels" : "D");
+    d.size("O", "D");
     d.size("En", "E");
-    d.output("out", out, concat ? "N heads*O" : "N O");
+    d.output("out", out, "N " + (concat ? HO : O));
     d.output("weights", weights, "edges heads");
     d.output("link_logits", link_logits, "pairs heads", "of the edges, then of the negative pairs");
     d.output("edge_index_with_loops", loops, "2 edges", "the edges in the order of the weights").of(DType::i64);
@@ -67,6 +68,7 @@ struct Supergat : Mechanism {
     const auto N = x.extent(0);
     const Tensor h = node_heads(ops.matmul(x, weight), heads);
     const Graph graph = graph_of(edge_index, N, N, true);
+    if (neg_edge_index.defined()) check_edges("neg_edge_index", neg_edge_index, N, N);
     const auto [score, logit] = scores(ops, h, graph.edges);
     ListTensors t;
     t.v = h;
@@ -80,7 +82,6 @@ struct Supergat : Mechanism {
     if (!wants(link_logits)) return;
     link_logits = logit;
     if (!neg_edge_index.defined()) return;
-    check_edges("neg_edge_index", neg_edge_index, N, N);
     link_logits = ops.concat({logit, scores(ops, h, neg_edge_index).second}, 0);
   }
 };

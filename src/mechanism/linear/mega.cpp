@@ -21,7 +21,10 @@ struct Mega : Mechanism {
   std::string attention_activation = "softmax", rel_pos_bias = "simple", norm_type = "layernorm";
   bool bidirectional = false, causal = false, prenorm = true;
 
-  std::int64_t positions() const { return chunk_size < 0 ? max_positions : chunk_size; }
+  std::int64_t positions() const {
+    if (chunk_size == 0) fail("parameter chunk_size", "-1, or at least 1", "0");
+    return chunk_size < 0 ? max_positions : chunk_size;
+  }
 
   void describe(Declaration& d) override {
     d.param("embed_dim", embed_dim, "width of x").least(1).computed("E");

@@ -90,7 +90,7 @@ struct Swin : Mechanism {
     Tensor bias = offsets_bias(ops, M);
     if (shift > 0) {
       const Tensor masked = ops.add(bias.reshape({1, 1, num_heads, N, N}), wrap_mask(H, W, M, shift));
-      bias = masked.broadcast({B, all / B, num_heads, N, N}).reshape({all, num_heads, N, N});
+      bias = masked.broadcast({B, H / M * (W / M), num_heads, N, N}).reshape({all, num_heads, N, N});
     }
     const Tensor y = proj.linear(ops, join_heads(ops.attend(part(0), part(1), part(2), {}, 0, {.bias = bias}).out));
     return roll(ops.unwindows(y, {M}, {H, W}), shift).reshape({B, H * W, C});

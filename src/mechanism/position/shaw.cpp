@@ -41,7 +41,7 @@ struct Shaw : Attention {
       o.scale = 0, o.softcap = 0;
     }
     wanted.insert(&weights);
-    attend(ops, q, k, v, o, {bias.defined() ? ops.add(relative, bias) : relative, alibi_slopes, sink});
+    attend(ops, q, k, v, o, {with_bias(ops, relative), alibi_slopes, sink});
     // The weight of each class times its vector.
     const Tensor sums = ops.scatter_add(weights, 3, classes, C);
     out = ops.add(out, ops.matmul(sums, value_table).permute({0, 2, 1, 3}));

@@ -41,7 +41,7 @@ struct T5Bias : CausalAttention {
       fail("parameter max_distance", "more than the exact buckets", std::to_string(max_distance));
     const Tensor index = pairs<std::int64_t>(DType::i64, [this](auto p, auto j) { return bucket(j - p); });
     const Tensor added = ops.embedding(table, index).permute({0, 3, 1, 2});
-    attend(ops, q, k, v, attend_options(), {bias.defined() ? ops.add(added, bias) : added, alibi_slopes, sink});
+    attend(ops, q, k, v, attend_options(), {with_bias(ops, added), alibi_slopes, sink});
   }
 };
 

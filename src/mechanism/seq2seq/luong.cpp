@@ -23,6 +23,7 @@ struct Luong : Mechanism {
   void describe(Declaration& d) override {
     const bool location = !local && attn_type == "location", opennmt = !local && !location,
                mlp = attn_type == "mlp" || attn_type == "concat";
+    const std::string de = attn_type == "dot" ? "d" : "de";
     const bool predictive = local && *local == "local-p";
     d.param("attn_type", attn_type, "how states are compared; mlp: concat with its matrix split")
         .one_of({"dot", "general", "mlp", "concat", "location"});
@@ -31,7 +32,7 @@ struct Luong : Mechanism {
     d.param("D", D, "states on each side of the position").least(1);
     d.param("max_seq_len", max_seq_len, "rows of the location scores").least(1).computed("from the weights");
     d.input("query", query, "B *T d", "decoder states: T of them, or one and no axis for it");
-    d.input("memory", memory, "B S de", "encoder states");
+    d.input("memory", memory, "B S " + de, "encoder states");
     d.input("memory_lengths", memory_lengths, "B", "states of each sequence").of(DType::i64).within("0", "S").between("1", "S").optional();
     d.input("positions", given, "*places", "T or B T: the middle of the window; t where absent")
         .between("0", "S-1")
@@ -43,10 +44,10 @@ struct Luong : Mechanism {
     d.weight("linear_query.weight", query_w, "d d").when(opennmt && mlp, "attn_type=mlp");
     d.weight("linear_query.bias", query_b, "d").when(opennmt && mlp, "attn_type=mlp");
     d.weight("v.weight", v, "1 d").when(opennmt && mlp, "attn_type=mlp");
-    d.weight("linear_out.weight", out_w, "d d+de").when(opennmt, "neither location nor local");
+    d.weight("linear_out.weight", out_w, "d d+" + de).when(opennmt, "neither location nor local");
     d.weight("linear_out.bias", out_b, "d").when(opennmt && mlp, "attn_type=mlp");
     d.weight("attn_score.W.weight", score_w,
-             location ? "rows d"
+             location ? (max_seq_len ? "max_seq_len d" : "rows d")
              : mlp    ? "hidden de+d"
                       : "d de")
         .when(location || (local && attn_type != "dot"), "attn_type=location, or local and not dot");
@@ -56,15 +57,15 @@ struct Luong : Mechanism {
     d.weight("vp.weight", vp_w, "1 hp").when(predictive, "local=local-p");
     d.weight("vp.bias", vp_b, "1").when(predictive, "local=local-p");
     d.size("d", dim ? "dim" : "C");
-    d.size("de", "d");
-    d.size("rows", max_seq_len ? "max_seq_len" : "S");
+    if (de != "d") d.size("de", "d");
+    d.size("rows", "S");
     d.size("hidden", "d");
     d.size("hp", "d");
     d.size("*T", "T");
     d.size("*places", "T");
-    d.output("out", out, opennmt ? "B *T d" : "B *T de");
+    d.output("out", out, "B *T " + (opennmt ? "d" : de));
     d.output("weights", weights, "B *T S");
-    d.output("context", context, "B *T de");
+    d.output("context", context, "B *T " + de);
     d.output("positions", positions, "B *T", "p").when(local.has_value(), "local");
   }
 

@@ -66,10 +66,20 @@ struct Memn2n : Mechanism {
     return table;
   }
 
+  void check_words(const char* name, const Tensor& words) const {
+    const auto V = tables[0].extent(0);
+    const Tensor ids = words.dense();
+    for (std::int64_t n = 0; n < ids.count(); ++n)
+      if (const auto id = ids.data<std::int64_t>()[n]; id < 0 || id >= V)
+        fail(std::string("input ") + name, "words 0 to " + std::to_string(V - 1) + " (0 to V-1)", std::to_string(id));
+  }
+
   void run(Ops& ops) override {
     if (time_words() && std::get<std::string>(te) != "time words")
       fail("parameter te", "true, false or \"time words\"", std::get<std::string>(te));
     const auto B = story.extent(0), M = story.extent(1), J = story.extent(2), d = tables[0].extent(1);
+    check_words("story", story);
+    check_words("question", question);
     const Tensor code = encoding.defined() ? encoding : places(J, d);
     if (time_words()) {  // word 0 is padding
       Tensor kept = ops.full({tables[0].extent(0), 1}, 1);
