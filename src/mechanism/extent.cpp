@@ -128,7 +128,8 @@ void match(const std::string& name, const std::string& pattern, const Shape& sha
     else if (const auto times = part.find('*'); !expected && times != std::string::npos && is_symbol(part.substr(times + 1))) {
       const auto factor = evaluate(part.substr(0, times), symbols);  // a known number times a free symbol
       if (!factor || *factor < 1 || std::floor(*factor) != *factor) continue;
-      if (std::fmod(double(extent), *factor) != 0) wrong(", a multiple of " + part.substr(0, times) + " = " + std::to_string(std::int64_t(*factor)));
+      if (std::fmod(double(extent), *factor) != 0)
+        wrong(", a multiple of " + part.substr(0, times) + " = " + std::to_string(std::int64_t(*factor)));
       symbols[part.substr(times + 1)] = double(extent) / *factor;
     } else if (expected && *expected != double(extent))
       wrong(" with " + part + " = " + (std::abs(*expected) < 1e15 ? std::to_string(std::int64_t(*expected)) : "a number too large"));

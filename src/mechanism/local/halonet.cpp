@@ -49,8 +49,9 @@ struct HaloNet : Mechanism {
     const auto all = queries.extent(0);
     const Tensor each_q = queries.reshape({all, b * b, num_heads, D});
     const Tensor windows = ops.unfold(kv.conv(ops, x), {.kernel = {win}, .stride = {block_size}, .padding = {halo_size}});
-    const Tensor each_kv =
-        windows.reshape({B, num_heads, D + E, win * win, H / block_size * (W / block_size)}).permute({0, 4, 3, 1, 2}).reshape({all, win * win, num_heads, D + E});
+    const Tensor each_kv = windows.reshape({B, num_heads, D + E, win * win, H / block_size * (W / block_size)})
+                               .permute({0, 4, 3, 1, 2})
+                               .reshape({all, win * win, num_heads, D + E});
     const Tensor by_place = each_q.permute({0, 2, 1, 3}).reshape({all, num_heads, b, b, D});
     AttendOptions o;
     o.scale = 1 / std::sqrt(float(D));
