@@ -98,7 +98,8 @@ TEST_P(EveryEntry, RunsWithOptionalInputs) {
 TEST_P(EveryEntry, SurvivesIntegersOfAnySize) {
   const std::string slug = GetParam();
   const std::string params = small_params(slug).dump();
-  for (const json& input : json::parse(describe_mechanism(slug, params))["inputs"]) {
+  const json declared = json::parse(describe_mechanism(slug, params));
+  for (const json& input : declared["inputs"]) {
     if (input["dtype"] != "i64" || input["repeated"].get<bool>() || !input["present"].get<bool>()) continue;
     const std::string name = input["name"];
     const Example e = example(slug, tiny(slug), params, {name});

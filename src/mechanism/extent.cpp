@@ -3,6 +3,7 @@
 
 #include <cctype>
 #include <cmath>
+#include <cstdio>
 #include <sstream>
 
 namespace heed::mechanism {
@@ -103,6 +104,12 @@ std::int64_t whole(const std::string& name, double value) {
   return std::int64_t(std::floor(value));
 }
 
+std::string in_digits(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, std::abs(value) < 1e15 && value == std::floor(value) ? "%.0f" : "%g", value);
+  return text;
+}
+
 std::vector<std::string> words(const std::string& text) {
   std::istringstream stream(text);
   std::vector<std::string> result;
@@ -132,7 +139,7 @@ void match(const std::string& name, const std::string& pattern, const Shape& sha
         wrong(", a multiple of " + part.substr(0, times) + " = " + std::to_string(std::int64_t(*factor)));
       symbols[part.substr(times + 1)] = double(extent) / *factor;
     } else if (expected && *expected != double(extent))
-      wrong(" with " + part + " = " + (std::abs(*expected) < 1e15 ? std::to_string(std::int64_t(*expected)) : "a number too large"));
+      wrong(" with " + part + " = " + in_digits(*expected));
   }
 }
 

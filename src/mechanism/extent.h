@@ -23,6 +23,9 @@ std::int64_t whole(const std::string& name, double value);
 /// Binds the single symbols of `pattern` and checks the rest; `name` is for the message.
 void match(const std::string& name, const std::string& pattern, const Shape& shape, Symbols& symbols);
 
+/// For messages: whole numbers without a point.
+std::string in_digits(double value);
+
 std::vector<std::string> words(const std::string& text);
 
 }  // namespace heed::mechanism

@@ -143,9 +143,9 @@ void check_range(const ParamEntry& param) {
     const double number = item.get<double>();
     if (!std::isfinite(number)) fail("parameter " + param.name, "a finite number", std::to_string(number));
     if (param.least_value && number < *param.least_value)
-      fail("parameter " + param.name, "at least " + json(*param.least_value).dump(), item.dump());
+      fail("parameter " + param.name, "at least " + in_digits(*param.least_value), item.dump());
     if (param.most_value && number > *param.most_value)
-      fail("parameter " + param.name, "at most " + json(*param.most_value).dump(), item.dump());
+      fail("parameter " + param.name, "at most " + in_digits(*param.most_value), item.dump());
   };
   if (value.is_array())
     std::for_each(value.begin(), value.end(), check);
