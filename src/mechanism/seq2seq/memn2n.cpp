@@ -27,8 +27,8 @@ struct Memn2n : Mechanism {
     d.param("te", te, "a vector for each place in time is added; \"time words\": words tell it");
     d.param("pe", pe, "words are weighted by their places");
     d.param("tying", tying, "which tables are the same").one_of({"adjacent"});
-    d.input("story", story, "B M J", "words of the sentences").of(DType::i64).within("0", "V-1");
-    d.input("question", question, "B Jq", "words").of(DType::i64).within("0", "V-1");
+    d.input("story", story, "B M J", "words of the sentences").of(DType::i64).between("0", "V-1");
+    d.input("question", question, "B Jq", "words").of(DType::i64).between("0", "V-1");
     d.input("encoding", encoding, "J d", "the weights of the words, else computed")
         .when(time_words(), "te=\"time words\"")
         .optional()
