@@ -86,6 +86,35 @@ TEST(Catalogue, BadInputIsNamed) {
   says([&] { run("exact", wrong); }, "input v: expected dtype f32, got i64");
 }
 
+// Shapes are made of symbols that other tensors bind: those that come first are checked when all are known.
+TEST(Catalogue, BadShapesBeforeTheirSymbolsAreNamed) {
+  const auto says = [](const std::string& slug, const Tensors& inputs, const Tensors& weights, const std::string& params,
+                       const char* part) {
+    const auto message = message_of([&] { run(slug, inputs, weights, params); });
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  const Tensor edges = Tensor::zeros(DType::i64, {2, 3});
+  const Tensors nodes{{"x_src", ramp({4, 6})}, {"x_dst", ramp({3, 5})}, {"edge_index", edges}};
+  Tensors gat{
+      {"lin_src.weight", ramp({6, 6})}, {"lin_dst.weight", ramp({8, 5})}, {"att_src", ramp({1, 2, 3})}, {"att_dst", ramp({1, 2, 3})}};
+  says("gat", nodes, gat, R"({"bipartite": true, "heads": 2})", "weight lin_dst.weight: expected shape (heads*O Cd) with heads*O = 6");
+  gat["lin_dst.weight"] = ramp({6, 5}), gat["lin_src.weight"] = ramp({7, 6});
+  says("gat", nodes, gat, R"({"bipartite": true, "heads": 2})",
+       "weight lin_src.weight: expected shape (heads*O C), a multiple of heads = 2");
+  says("gat", nodes, gat, R"({"bipartite": true, "heads": 2, "out_channels": 4})", "lin_src.weight: expected shape (heads*out_channels C)");
+  const Tensors weights{{"weight", ramp({6, 6})}, {"att_mh_1", ramp({1, 2, 7})}, {"bias", ramp({6})}};
+  says("supergat", {{"x", ramp({4, 6})}, {"edge_index", edges}}, weights, R"({"heads": 2})",
+       "weight att_mh_1: expected shape (1 heads 2*O)");
+  const Tensor story = Tensor::zeros(DType::i64, {1, 1, 2});
+  story.data<std::int64_t>()[1] = 9;
+  const Tensors words{{"story", story}, {"question", Tensor::zeros(DType::i64, {1, 2})}};
+  says("memn2n", words, {{"A.0.weight", ramp({9, 2})}, {"A.1.weight", ramp({9, 2})}}, R"({"hops": 1, "te": false})",
+       "input story: expected words 0 to 8");
+  // No batch at all: nothing to do, and no division by it.
+  const std::string window = R"({"input_resolution": [4, 4], "window_size": 2, "shift_size": 1, "num_heads": 2})";
+  EXPECT_EQ(run("swin", {{"x", ramp({0, 16, 4})}}, {}, window).at("out").shape(), Shape({0, 16, 4}));
+}
+
 TEST(Extent, Expressions) {
   const mechanism::Symbols symbols{{"C", 7}, {"ratio", 0.5}, {"window", 4}};
   EXPECT_EQ(mechanism::evaluate("2*window-1", symbols), 7);
