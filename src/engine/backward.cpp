@@ -201,8 +201,12 @@ class Worker {
     }
     if (n == 0) return;
     if (c_.softmax) {
-      const bool whole = c_.tiles() == 1 && !c_.has_sink();
-      (whole ? c_.table->softmax_back_whole : c_.table->softmax_back)(p + from, g + from, n, job_.delta.get()[job_.row(b, h, i)]);
+      const float delta = job_.delta.get()[job_.row(b, h, i)];
+      if (c_.tiles() == 1 && !c_.has_sink()) {
+        c_.table->softmax_back_whole(p + from, g + from, n, delta);
+      } else {
+        c_.table->softmax_back(p + from, g + from, n, delta);
+      }
     } else if (c_.options.weighting == Weighting::sigmoid) {
       c_.table->sigmoid_back(p + from, g + from, n);
     } else {

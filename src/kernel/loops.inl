@@ -130,7 +130,7 @@ void softmax_back(const float* p, float* g, std::int64_t n, float delta) {
   map_two(p, g, n, [&](V w, V x) { return if_less(w, least, zero(), mul(w, sub(x, d))); });
 }
 
-void softmax_back_whole(const float* p, float* g, std::int64_t n, float delta) {
+void softmax_back_whole(float* p, float* g, std::int64_t n, float delta) {
   const V d = set1(delta), least = set1(__FLT_DENORM_MIN__);
   V moved = zero(), total = zero();
   map_two(p, g, n, [&](V w, V x) {
@@ -141,6 +141,7 @@ void softmax_back_whole(const float* p, float* g, std::int64_t n, float delta) {
   float m[width], t[width];
   store(m, moved), store(t, total);
   for (int i = 1; i < width; ++i) m[0] += m[i], t[0] += t[i];
+  if (t[0] > 0) scale(p, n, 1 / t[0]);
   softmax_back(p, g, n, t[0] > 0 ? m[0] / t[0] : 0.0f);
 }
 

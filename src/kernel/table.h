@@ -80,9 +80,9 @@ struct Table {
   /// Gradients of scores from weights p and gradients g of weights, in place: p (g - delta), 0 where p is 0; p (1 - p) g; factor g
   /// where p > 0. softcap: g *= 1 - (x / cap)^2, x being capped.
   void (*softmax_back)(const float* p, float* g, std::int64_t n, float delta);
-  /// The same of all weights of a row, whose sum is 1 but for rounding: delta, off by as much as sums of other products are, moves by
-  /// the mean of g - delta, so that gradients of scores cancel where one weight is almost all.
-  void (*softmax_back_whole)(const float* p, float* g, std::int64_t n, float delta);
+  /// The same of all weights of a row, whose sum is 1 but for rounding and becomes it: delta, off by as much as sums of other products
+  /// are, moves by the mean of g - delta, so that gradients of scores cancel where one weight is almost all.
+  void (*softmax_back_whole)(float* p, float* g, std::int64_t n, float delta);
   void (*sigmoid_back)(const float* p, float* g, std::int64_t n);
   void (*relu_back)(const float* p, float* g, std::int64_t n, float factor);
   void (*softcap_back)(const float* x, float* g, std::int64_t n, float cap);
