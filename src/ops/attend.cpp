@@ -137,11 +137,13 @@ Attended Ops::attend(const Tensor& q, const Tensor& k, const Tensor& v, const At
   make(want_row_max, {s.B, s.H, s.N}, result.row_max, into.row_max);
   make(want_column_sums, {s.B, s.H, s.M}, result.column_sums, into.column_sums);
   make(want_weights, {s.B, s.H, s.N, s.M}, result.weights, into.weights);
-  result.out = Tensor(q.dtype(), {s.B, s.N, s.H, s.E});
-  heed::attend(q.raw_view(), k.raw_view(), v.raw_view(), result.out, with_terms(options, terms), into, context_);
+  // The derivative takes sums of out gradient . out from gradient . v: where one weight is almost all they cancel, if out is not rounded.
+  const Tensor unrounded(recorded ? DType::f32 : q.dtype(), {s.B, s.N, s.H, s.E});
+  heed::attend(q.raw_view(), k.raw_view(), v.raw_view(), unrounded, with_terms(options, terms), into, context_);
+  result.out = unrounded.to(q.dtype());
   if (!recorded) return result;
   const auto kept = std::make_shared<const Kept>(options);
-  const auto derivative = [q, k, v, terms, kept, asked, s, out = result.out, lse = result.lse](const Pull& p) -> std::vector<Tensor> {
+  const auto derivative = [q, k, v, terms, kept, asked, s, out = unrounded, lse = result.lse](const Pull& p) -> std::vector<Tensor> {
     const bool more = p.gradient(1).defined() || p.gradient(2).defined() || p.gradient(3).defined() || p.gradient(4).defined();
     if (p.ops.recording() || more || !exact_enough(lse)) {  // also gradients of the extras, or a derivative to be differentiated
       const Ops again(p.ops.context());
