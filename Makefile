@@ -28,7 +28,7 @@ demo: install .venv/bin/python
 	.venv/bin/python tools/demo build/demo $(N)
 
 build: install .venv/.installed
-	cmake --preset release -DHEED_PYTHON=ON -DHEED_MPI=ON -DPython_EXECUTABLE=$(CURDIR)/.venv/bin/python >build/configure.log || (cat build/configure.log; exit 1)
+	cmake --preset release -DHEED_PYTHON=ON -DHEED_MPI=ON -DPython_EXECUTABLE="$(CURDIR)/.venv/bin/python" >build/configure.log || (cat build/configure.log; exit 1)
 	cmake --build --preset release
 
 test: build

@@ -100,6 +100,8 @@ def main(arguments=None):
         return code
     except (ValueError, TypeError, MemoryError) as error:
         print(f"heed: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:  # whoever reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is not complained about at the end
         return 141

@@ -10,6 +10,8 @@ import sys
 import pytest
 from conftest import TESTS
 
+import heed.__main__
+
 ROOT = TESTS.parent
 PROGRAM = ROOT / "build/release/heed"
 MODEL = ROOT / "models/stdlib-lm"
@@ -97,6 +99,23 @@ def test_streams(command, tmp_path):
         done = ends(wrong, stdout=subprocess.PIPE)
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stdout == "", done.stderr
     assert ends(["--version"], stdout=subprocess.PIPE).stdout.startswith("heed ")
+
+
+def test_interrupted_program(tmp_path):
+    os.mkfifo(tmp_path / "text")
+    started = subprocess.Popen([PROGRAM, "generate", "--model", MODEL, "--text", tmp_path / "text"], stderr=subprocess.PIPE, text=True)
+    with open(tmp_path / "text", "w"):  # it waits for the text
+        started.send_signal(signal.SIGINT)
+        errors = started.communicate(timeout=60)[1]
+    assert started.returncode == -signal.SIGINT and errors == ""
+
+
+def test_interrupted_python(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(heed, "verify", interrupted)
+    assert heed.__main__.main(["verify", "x"]) == 130 and capsys.readouterr() == ("", "")
 
 
 def test_a_closed_output_is_not_the_next_file(tmp_path):
