@@ -58,10 +58,14 @@ HEED_INLINE inline void add_group(const float* x, std::int64_t rows, std::int64_
     const int here = (v + 1 < N ? width : rest) - first;
     return here < 0 ? 0 : here < half ? here : half;
   };
-  D total[N][2];
+  const auto each = [&](auto body) HEED_INLINE {
 #pragma GCC unroll 4
-  for (int v = 0; v < N; ++v)
-    for (int h = 0; h < 2; ++h) total[v][h] = load_part(sums + v * width + h * half, lanes(v, h * half));
+    for (int v = 0; v < N; ++v)
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) body(v, h, sums + v * width + h * half, lanes(v, h * half));
+  };
+  D total[N][2];
+  each([&](int v, int h, const double* p, int some) HEED_INLINE { total[v][h] = some == half ? load(p) : load_part(p, some); });
   const auto some = [&](std::int64_t high) HEED_INLINE {
     V sum[N];
 #pragma GCC unroll 4
@@ -75,12 +79,12 @@ HEED_INLINE inline void add_group(const float* x, std::int64_t rows, std::int64_
   };
   for (; rows >= deep; rows -= deep, x += deep * stride) some(deep);
   if (rows > 0) some(rows);
-#pragma GCC unroll 4
-  for (int v = 0; v < N; ++v)
-    for (int h = 0; h < 2; ++h) store_part(sums + v * width + h * half, total[v][h], lanes(v, h * half));
+  each([&](int v, int h, double* p, int here) HEED_INLINE { here == half ? store(p, total[v][h]) : store_part(p, total[v][h], here); });
 }
+/// Rows that are taken at once, by four vectors of each: all where they are few or narrow, else so many that each is read on and on.
+inline std::int64_t rows_at_once(std::int64_t rows, std::int64_t n) { return n <= 4 * width || rows <= 64 ? rows : deep; }
 void add_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, double* sums) {
-  const std::int64_t high = n <= 4 * width ? rows : deep;
+  const std::int64_t high = rows_at_once(rows, n);
   for (std::int64_t r = 0; r < rows; r += high)
     groups(n, [=](std::int64_t c, auto many, int rest) HEED_INLINE {
       add_group<decltype(many)::value>(x + r * stride + c, rows - r < high ? rows - r : high, stride, sums + c, rest);
@@ -129,8 +133,11 @@ void extreme_group(const float* x, std::int64_t rows, std::int64_t stride, float
 }
 template <V (*best)(V, V)>
 void extreme_rows(const float* x, std::int64_t rows, std::int64_t stride, std::int64_t n, float* to) {
-  groups(n, [=](std::int64_t c, auto many, int rest)
-                HEED_INLINE { extreme_group<best, decltype(many)::value>(x + c, rows, stride, to + c, rest); });
+  const std::int64_t high = rows_at_once(rows, n);
+  for (std::int64_t r = 0; r < rows; r += high)
+    groups(n, [=](std::int64_t c, auto many, int rest) HEED_INLINE {
+      extreme_group<best, decltype(many)::value>(x + r * stride + c, rows - r < high ? rows - r : high, stride, to + c, rest);
+    });
 }
 
 /// From the last row to the first, places counted in floats.

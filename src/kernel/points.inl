@@ -32,6 +32,7 @@ struct AxisPlaces {
       a = fma(turns, set1(-2 * span), a);
       low = if_less(set1(span), a, sub(zero(), low), low), a = if_less(set1(span), a, sub(set1(2 * span), a), a);
       s = two_sum(a, set1(first), low);
+      low = max(set1(-1), min(set1(1), low));  // of what lies too far for f32 to tell where
     }
     if (edges != 0) {
       low = if_less(s, zero(), zero(), if_less(set1(most), s, zero(), low));
