@@ -3,8 +3,14 @@
 // lengths and indices of any size, transposed tensors, 16 bits. It ends in results (and gradients) or in an error.
 #include <fuzzer/FuzzedDataProvider.h>
 
+#include <algorithm>
+#include <cctype>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include "fuzz.h"
 #include "heed/catalogue.h"
@@ -29,7 +35,7 @@ json number(Bytes& bytes, bool whole) {
 
 /// A value of the type of the declared one, or null.
 json value(Bytes& bytes, const json& param) {
-  if (bytes.ConsumeIntegralInRange(0, 15) == 0) return nullptr;
+  if (bytes.ConsumeIntegralInRange(0, 15) == 15) return nullptr;
   if (param.contains("choices")) return param["choices"][bytes.ConsumeIntegralInRange<std::size_t>(0, param["choices"].size() - 1)];
   const json& now = param["default"];
   if (now.is_boolean()) return bytes.ConsumeBool();
@@ -69,12 +75,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     json params = json::object();
     const json untouched = json::parse(heed::describe_mechanism(slug));
     for (const json& param : untouched["params"])
-      if (bytes.ConsumeIntegralInRange(0, 3) == 0) params[param["name"].get<std::string>()] = value(bytes, param);
-    std::map<std::string, std::int64_t> sizes;
-    for (const char* name : {"B", "N", "heads", "D", "C", "H", "W"})
-      if (const auto extent = bytes.ConsumeIntegralInRange<std::int64_t>(-1, 20); extent >= 0) sizes[name] = extent;
-    for (const char* name : {"N", "D"}) sizes.try_emplace(name, 16);
+      if (bytes.ConsumeIntegralInRange(0, 3) == 3) params[param["name"].get<std::string>()] = value(bytes, param);
     const json declared = json::parse(heed::describe_mechanism(slug, params.dump()));
+    std::map<std::string, std::int64_t> sizes{{"B", 1}, {"N", 16}, {"heads", 2}, {"D", 8}};
+    for (auto& [name, size] : sizes)
+      if (bytes.ConsumeBool()) size = bytes.ConsumeIntegralInRange<std::int64_t>(0, name == "N" ? 40 : 9);
+    for (const json& input : declared["inputs"]) {  // sizes of its own: keys apart from queries, edges, height and width
+      std::istringstream shape(input["shape"].get<std::string>());
+      for (std::string symbol; shape >> symbol;)
+        if (std::all_of(symbol.begin(), symbol.end(), [](unsigned char c) { return std::isalpha(c); }) &&
+            bytes.ConsumeIntegralInRange(0, 3) == 3)
+          sizes[symbol] = bytes.ConsumeIntegralInRange<std::int64_t>(0, 20);
+    }
     std::vector<std::string> with, outputs, of;
     for (const json& input : declared["inputs"])
       if (!input["required"].get<bool>() && !input["repeated"].get<bool>() && bytes.ConsumeBool()) with.push_back(input["name"]);

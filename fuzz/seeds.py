@@ -168,7 +168,7 @@ def main():
                 (files["case"] / f"{path.stem}-{spoilt}").write_bytes(write_case(metadata, tensors))
         params = read_case(data)[0].get("params", "{}")
         (files["params"] / path.stem).write_bytes(bytes([slugs.index(path.name.split("--")[0])]) + params.encode())
-    for i in range(20 * len(slugs)):
+    for i in range(8 * len(slugs)):
         (files["run"] / str(i)).write_bytes(r.randbytes(160))
     for kind in BLOCKS:
         (files["gguf"] / f"type{kind}").write_bytes(every_kind(kind, 2 + kind % 2))

@@ -213,9 +213,11 @@ nb::object give_torch(Tensor given) {
     Tensor tensor;
     std::int64_t shape[max_rank], strides[max_rank];
   };
+  for (int i = 0; i < given.rank(); ++i)
+    if (given.stride(i) < 0 && given.extent(i) > 1) given = given.dense();  // torch knows no way back
   auto* held = new Held(std::move(given));
   const Tensor& tensor = held->tensor;
-  for (int i = 0; i < tensor.rank(); ++i) held->shape[i] = tensor.extent(i), held->strides[i] = tensor.stride(i);
+  for (int i = 0; i < tensor.rank(); ++i) held->shape[i] = tensor.extent(i), held->strides[i] = tensor.extent(i) > 1 ? tensor.stride(i) : 1;
   held->managed = {{1, 0},
                    held,
                    [](dlpack::Managed* m) { delete static_cast<Held*>(m->context); },

@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <new>
+#include <stdexcept>
+#include <typeinfo>
 
 #include "bind.h"
 
@@ -30,7 +32,8 @@ void raise() {
   } catch (const std::invalid_argument& error) {
     PyErr_SetString(PyExc_ValueError, error.what());
   } catch (const std::bad_alloc& error) {
-    PyErr_SetString(PyExc_MemoryError, error.what());
+    const bool plain = typeid(error) == typeid(std::bad_alloc) || typeid(error) == typeid(std::bad_array_new_length);
+    PyErr_SetString(PyExc_MemoryError, plain ? "memory: expected room for lists of places, got none from the system" : error.what());
   } catch (const std::exception& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cache/key_values.h"
 
+#include <algorithm>
 #include <cstring>
-
 #include "base/parallel.h"
 #include "kernel/rows.h"
 
@@ -14,7 +14,7 @@ constexpr std::int64_t rows_a_task = 64;
 /// n dense floats as dtype.
 void convert(const kernel::RowTable& loops, const float* from, std::int64_t n, DType dtype, std::byte* to) {
   if (dtype == DType::f32)
-    std::memcpy(to, from, std::size_t(n) * sizeof(float));
+    std::copy_n(from, n, reinterpret_cast<float*>(to));
   else if (dtype == DType::f16)
     loops.to_f16(from, n, reinterpret_cast<std::uint16_t*>(to));
   else

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 
 #include "base/float16.h"
@@ -14,7 +15,7 @@ void read_pairs(const kernel::Table& table, const View& view, std::int64_t offse
   if (view.dtype == DType::bf16) {
     const Half* from = static_cast<const Half*>(view.data) + offset;
     if (stride == 1) {
-      std::memcpy(to, from, std::size_t(n) * sizeof(Half));
+      std::copy_n(from, n, to);
     } else {
       for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
     }
@@ -120,7 +121,7 @@ void read_row(const kernel::Table& table, const View& view, std::int64_t offset,
   if (view.dtype == DType::f32) {
     const float* from = static_cast<const float*>(view.data) + offset;
     if (stride == 1) {
-      std::memcpy(to, from, std::size_t(n) * sizeof(float));
+      std::copy_n(from, n, to);
     } else {
       for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
     }
@@ -136,7 +137,7 @@ void write_row(const kernel::Table& table, const View& view, std::int64_t offset
   if (view.dtype == DType::f32) {
     float* to = static_cast<float*>(view.data) + offset;
     if (stride == 1) {
-      std::memcpy(to, from, std::size_t(n) * sizeof(float));
+      std::copy_n(from, n, to);
     } else {
       for (std::int64_t i = 0; i < n; ++i) to[i * stride] = from[i];
     }

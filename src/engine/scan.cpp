@@ -3,6 +3,8 @@
 // of one, which never meet. Heads and columns do not depend on their task.
 #include "engine/scan.h"
 
+#include <algorithm>
+
 #include "base/parallel.h"
 
 namespace heed {
@@ -152,7 +154,7 @@ class Forward {
       if (sum) o[walk_.columns] += *sum;
     }
     if (out.dtype == DType::f32 && out.strides[3] == 1)
-      std::memcpy(static_cast<float*>(out.data) + to, o, std::size_t(walk_.columns) * sizeof(float));
+      std::copy_n(o, walk_.columns, static_cast<float*>(out.data) + to);
     else
       write_row(*call_.table, out, to, out.strides[3], walk_.columns, o);
     if (sum) *sum = o[walk_.columns];

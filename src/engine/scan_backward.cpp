@@ -3,6 +3,8 @@
 //   dA = tril(do u^T), du = A^T do + k~ dS, dq^ = do S_0^T + dA k~, dk~ = u dS^T + dA^T q^, dS_0 = dS + q^T do
 // through the delta rule's triangular system (M = tril(k^ k~^T, -1)): r = beta (du - M^T r), dv = r, dM = -tril(r u^T, -1).
 // The gradient of G is q^ dq^ + k^ dk^ - k~ dk~, summed from a token to the chunk's end and what the later chunks ask of it.
+#include <algorithm>
+
 #include "base/parallel.h"
 #include "engine/scan.h"
 
@@ -73,7 +75,7 @@ class Backward {
       for (std::int64_t c = from; c < to; ++c) {  // the states of the section again
         float* kept = saved_.get() + (c - from) * P * W;
         if (c == from) {
-          std::memcpy(kept, checkpoints_.data() + from / section * P * W, std::size_t(P * W) * sizeof(float));
+          std::copy_n(checkpoints_.data() + from / section * P * W, P * W, kept);
           recall(c);
           walk_.load(places_[std::size_t(c)], call_.chunk);
           if (call_.delta) walk_.solve(kept, nullptr);

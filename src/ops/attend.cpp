@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <memory>
 
@@ -103,7 +102,7 @@ struct Kept {
     const auto keep = [this](View& view) {
       const Tensor own(view.dtype, view.shape);
       const Tensor from = Tensor(view, std::make_shared<int>()).dense();
-      std::memcpy(own.raw<char>(), from.raw<char>(), std::size_t(own.count()) * size_of(view.dtype));
+      std::copy_n(from.raw<char>(), std::size_t(own.count()) * size_of(view.dtype), own.raw<char>());
       tensors.push_back(own);
       view = own.raw_view();
     };

@@ -299,6 +299,7 @@ Tensor Ops::conv(const Tensor& x, const Tensor& weight, const Tensor& bias, cons
       s.in[a] = s.out[a] == 0 ? 0 : (s.out[a] - 1) * s.stride[a] - 2 * before[a] + s.reach(int(a)) + more[a];
       if (s.in[a] < 0) fail("padding", "less than the output", std::to_string(before[a]));
     }
+    s.settle();
     const Conv c{s, x.extent(0), outputs, x.extent(1), groups, Planes(s)};
     return back_to_input(*this, c, x, weight, bias);
   }
@@ -319,6 +320,7 @@ Tensor Ops::conv(const Tensor& x, const Tensor& weight, const Tensor& bias, cons
     if (room < 0) fail("x", "a map of " + std::to_string(s.reach(int(a))) + " or more with its padding", x.shape().text());
     s.out[a] = room / s.stride[a] + 1;
   }
+  s.settle();
   return forward(*this, Conv{s, x.extent(0), x.extent(1), outputs, groups, Planes(s)}, x, weight, bias);
 }
 

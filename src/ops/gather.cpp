@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elements and rows by index: gather, and the sums that are its derivative.
 #include <algorithm>
+#include <limits>
 
 #include "heed/ops.h"
 #include "ops/picked.h"
@@ -74,10 +75,11 @@ bool scatter_last(const Context& context, const float* x, const std::int64_t* pl
 Tensor Ops::repeat(const Tensor& x, int axis, std::int64_t times) const {
   if (!x.defined()) fail("x", "a tensor", "none");
   axis = axis_of(axis, x.rank());
-  if (times < 0) fail("times", "0 or more", std::to_string(times));
-  std::vector<std::int64_t> source;
-  for (std::int64_t e = 0; e < x.extent(axis); ++e) source.insert(source.end(), std::size_t(times), e);
-  const Tensor out = picked(context_, x, {axis_source(axis, source.data(), std::int64_t(source.size()))});
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max() / std::max<std::int64_t>(1, x.extent(axis));
+  if (times < 0 || times > most) fail("times", "0 to " + std::to_string(most), std::to_string(times));
+  const Tensor source(DType::i64, {x.extent(axis) * times});
+  for (std::int64_t e = 0; e < x.extent(axis); ++e) std::fill_n(source.raw<std::int64_t>() + e * times, times, e);
+  const Tensor out = picked(context_, x, {axis_source(axis, source.raw<std::int64_t>(), source.count())});
   return record("repeat", out, {&x}, [s = x.shape(), axis, times](const Pull& p) -> std::vector<Tensor> {
     auto extents = s.vector();
     extents.insert(extents.begin() + axis + 1, times);
@@ -122,6 +124,7 @@ Tensor Ops::gather(const Tensor& x, int axis, const Tensor& index) const {
   const std::int64_t extent = x.extent(axis), *first = at.raw<std::int64_t>();
   by_size(x.dtype(), [&, by_rows = rows](auto unit) {
     using T = decltype(unit);
+    if (out.count() == 0) return;
     // Places are checked some thousands at a time, where they are read.
     const std::int64_t each = by_rows ? 1 : cut.inner, some = std::max<std::int64_t>(1, 512 / each);
     sweep(context_.threads, cut.outer * cut.extent, 16384 / std::max<std::int64_t>(1, cut.inner),

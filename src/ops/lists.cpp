@@ -157,8 +157,14 @@ Attended Ops::attend_lists_plain(const ListTensors& t, const Lists& lists, const
 Attended Ops::merge(const Attended& a, const Attended& b) const {
   const auto column = [&](const Attended& part) {
     if (!part.out.defined() || !part.lse.defined()) fail("merge", "out and lse", part.out.defined() ? "no lse" : "no out");
-    const Tensor lse = part.out.rank() == 4 ? part.lse.permute({0, 2, 1}) : part.lse;
     auto extents = part.out.shape().vector();
+    if (extents.empty()) fail("out", "(B, N, H, E) or (..., E)", part.out.shape().text());
+    extents.pop_back();
+    if (extents.size() == 3) std::swap(extents[1], extents[2]);
+    if (part.lse.shape() != Shape(extents))
+      fail("lse", Shape(extents).text() + " with out " + part.out.shape().text(), part.lse.shape().text());
+    const Tensor lse = part.out.rank() == 4 ? part.lse.permute({0, 2, 1}) : part.lse;
+    extents = part.out.shape().vector();
     extents.back() = 1;
     return lse.reshape(Shape(extents));
   };

@@ -34,6 +34,7 @@ Sliding pooled(const Tensor& x, const PoolOptions& o) {
     s.out[a] = (o.ceil ? room + s.stride[a] - 1 : room) / s.stride[a] + 1;
     if (o.ceil && (s.out[a] - 1) * s.stride[a] >= s.in[a] + s.before[a]) --s.out[a];  // a window begins inside
   }
+  s.settle();
   return s;
 }
 

@@ -153,11 +153,17 @@ void walk(const Shape& shape, const std::vector<std::int64_t>& strides, std::int
 /// Throws unless every element lies in [0, count).
 void within(const Shape& shape, const std::vector<std::int64_t>& strides, std::int64_t offset, std::int64_t count) {
   if (int(strides.size()) != shape.rank()) fail("strides", std::to_string(shape.rank()) + " numbers", std::to_string(strides.size()));
-  std::int64_t low = offset, high = offset;
   if (shape.count() == 0) return;
-  for (int i = 0; i < shape.rank(); ++i) (strides[std::size_t(i)] < 0 ? low : high) += strides[std::size_t(i)] * (shape[i] - 1);
-  if (low < 0 || high >= count)
-    fail("strides", "elements from 0 to " + std::to_string(count - 1), std::to_string(low) + " to " + std::to_string(high));
+  const auto wrong = [&](const std::string& came) { fail("strides", "elements from 0 to " + std::to_string(count - 1), came); };
+  if (offset < 0 || offset >= count) wrong("the first at " + std::to_string(offset));
+  std::int64_t low = offset, high = offset;
+  for (int i = 0; i < shape.rank(); ++i) {
+    const std::int64_t stride = strides[std::size_t(i)];
+    if (shape[i] > 1 && (stride <= -count || stride >= count || (stride && (shape[i] - 1) >= count / std::abs(stride) + 1)))
+      wrong(std::to_string(shape[i]) + " of stride " + std::to_string(stride));
+    if (shape[i] > 1) (stride < 0 ? low : high) += stride * (shape[i] - 1);
+  }
+  if (low < 0 || high >= count) wrong(std::to_string(low) + " to " + std::to_string(high));
 }
 
 }  // namespace
@@ -198,8 +204,11 @@ Tensor Ops::one_hot(const Tensor& index, std::int64_t classes) const {
 
 Tensor Ops::arange(std::int64_t begin, std::int64_t end, std::int64_t step) const {
   if (step == 0) fail("step", "not 0", "0");
+  constexpr std::int64_t most = std::int64_t(1) << 62;  // so that no difference overflows
+  if (std::min({begin, end, step}) < -most || std::max({begin, end, step}) > most)
+    fail("begin, end, step", "numbers of up to 2^62", "larger ones");
   const std::int64_t span = step > 0 ? end - begin : begin - end, stride = step > 0 ? step : -step;
-  const std::int64_t count = span > 0 ? (span + stride - 1) / stride : 0;
+  const std::int64_t count = span > 0 ? (span - 1) / stride + 1 : 0;
   Tensor out(DType::i64, Shape{count});
   for (std::int64_t i = 0; i < count; ++i) out.raw<std::int64_t>()[i] = begin + i * step;
   return out;

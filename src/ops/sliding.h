@@ -18,6 +18,8 @@ namespace heed::ops {
 
 using Triple = std::array<std::int64_t, 3>;
 
+constexpr std::int64_t most_step = (std::int64_t(1) << 31) - 1;  ///< products of two strides, kernels or dilations are integers still
+
 /// A list of options as a triple: one value for every axis or one each.
 inline Triple triple(const std::vector<std::int64_t>& list, int axes, std::int64_t absent, std::int64_t least, const char* argument) {
   if (list.size() != 1 && list.size() != std::size_t(axes))
@@ -25,7 +27,8 @@ inline Triple triple(const std::vector<std::int64_t>& list, int axes, std::int64
   Triple all{absent, absent, absent};
   for (int i = 0; i < axes; ++i) {
     const std::int64_t value = list[list.size() == 1 ? 0 : std::size_t(i)];
-    if (value < least) fail(argument, std::to_string(least) + " or more", std::to_string(value));
+    if (value < least || value > most_step)
+      fail(argument, std::to_string(least) + " to " + std::to_string(most_step), std::to_string(value));
     all[std::size_t(3 - axes + i)] = value;
   }
   return all;
@@ -59,6 +62,11 @@ struct Sliding {
   std::int64_t places() const { return product_of(out); }  ///< of windows
   std::int64_t rows() const { return out[0] * out[1]; }    ///< of places
   std::int64_t reach(int axis) const { return (kernel[std::size_t(axis)] - 1) * dilation[std::size_t(axis)] + 1; }
+  /// A stride that no second window takes is 1: rows are parted by it.
+  void settle() {
+    for (std::size_t a = 0; a < 3; ++a)
+      if (out[a] <= 1) stride[a] = 1;
+  }
 };
 
 /// Maps made ready for the loops: padded, cut to what some window reaches, and each row parted by its phase of the last axis' stride,

@@ -116,6 +116,7 @@ Sliding sliding(int axes, const Triple& in, const PoolOptions& o) {
     if (room < 0) fail("kernel", "at most the padded map of " + std::to_string(in[a] + 2 * s.before[a]), std::to_string(s.reach(int(a))));
     s.out[a] = room / s.stride[a] + 1;
   }
+  s.settle();
   return s;
 }
 
@@ -187,9 +188,9 @@ namespace {
 /// Pixels out of channels (last of the channel axis), or back into them.
 Tensor shuffle(int threads, const Tensor& x, std::int64_t factor, bool back) {
   const int axes = spatial_axes(x);
+  if (factor < 1 || factor > 1 << 20) fail("factor", "1 to 2^20", std::to_string(factor));
   std::int64_t all = 1;
   for (int i = 0; i < axes; ++i) all *= factor;
-  if (factor < 1) fail("factor", "1 or more", std::to_string(factor));
   std::vector<std::int64_t> parts{x.extent(0)}, shape{x.extent(0)};
   std::vector<int> order{0, 1};
   if (!back) {
