@@ -211,9 +211,17 @@ constexpr Products make_strict(const char* text) { return {text, 1, 1, micro_row
 constexpr Products make_brief(const char* text) { return {text, 1, 1, micro_rows, score<Fma>, value<Fma>, exp2_sum<3>, copy}; }
 
 constexpr Table make_table(const char* name, const Products* strict, const Products* brief) {
-  return {name,         strict,     brief,        max_lanes,    raise,
-          scale,        add_row,    alibi,        mask_row,     softcap,
-          sigmoid,      relu,       softmax_back, softmax_back_whole, sigmoid_back, relu_back,
-          softcap_back, transpose,  turn,         interleave,   finite,
-          widen_f16,    widen_bf16, narrow_f16,   narrow_bf16,  {direct_score, direct_value}};
+  return {name,         strict,
+          brief,        max_lanes,
+          raise,        scale,
+          add_row,      alibi,
+          mask_row,     softcap,
+          sigmoid,      relu,
+          softmax_back, softmax_back_whole,
+          sigmoid_back, relu_back,
+          softcap_back, transpose,
+          turn,         interleave,
+          finite,       widen_f16,
+          widen_bf16,   narrow_f16,
+          narrow_bf16,  {direct_score, direct_value}};
 }
