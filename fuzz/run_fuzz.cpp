@@ -79,7 +79,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const json declared = json::parse(heed::describe_mechanism(slug, params.dump()));
     std::map<std::string, std::int64_t> sizes{{"B", 1}, {"N", 16}, {"heads", 2}, {"D", 8}};
     for (auto& [name, size] : sizes)
-      if (bytes.ConsumeBool()) size = bytes.ConsumeIntegralInRange<std::int64_t>(0, name == "N" ? 40 : 9);
+      if (bytes.ConsumeBool()) size = bytes.ConsumeIntegralInRange<std::int64_t>(0, name == "N" ? 24 : 9);
     for (const json& input : declared["inputs"]) {  // sizes of its own: keys apart from queries, edges, height and width
       std::istringstream shape(input["shape"].get<std::string>());
       for (std::string symbol; shape >> symbol;)

@@ -16,10 +16,11 @@ struct MllmsKnow : Mechanism {
 
   void describe(Declaration& d) override {
     d.no_gradients("a choice of a window");
-    d.param("ratios", ratios, "sizes of the crop over bbox_size, tried in this order").least(0.01);
+    d.param("ratios", ratios, "sizes of the crop over bbox_size, tried in this order").least(0.01).most(1e6);
     d.input("att_maps", att_maps, "E hmax wmax", "maps; example i uses its first h rows and w columns").between("0", "1");
     d.input("sizes", sizes, "E 5", "image width, image height, h, w, bbox_size")
         .of(DType::i64)
+        .within("1", "2147483647")
         .example({"336", "336", "hmax", "wmax", "224"});
     d.size("E", "4");
     d.size("hmax", "24");
@@ -66,8 +67,8 @@ struct MllmsKnow : Mechanism {
     for (std::int64_t e = 0; e < maps.extent(0); ++e) {
       const auto* s = all.data<std::int64_t>() + 5 * e;
       const auto width = s[0], height = s[1], h = s[2], w = s[3], box = s[4];
-      if (h < 1 || h > hmax || w < 1 || w > wmax || width < 1 || height < 1 || box < 1)
-        fail("input sizes", "a map of 1 to " + std::to_string(hmax) + " by " + std::to_string(wmax) + ", an image and a box",
+      if (h > hmax || w > wmax)
+        fail("input sizes", "maps of up to " + std::to_string(hmax) + " by " + std::to_string(wmax),
              std::to_string(h) + " by " + std::to_string(w));
       const double block_x = double(width) / double(w), block_y = double(height) / double(h);
       Window chosen;
