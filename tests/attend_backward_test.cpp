@@ -184,6 +184,28 @@ TEST(AttendBackward, EqualValuesGiveQueriesAndKeysNoGradient) {
   }
 }
 
+/// As a ring has them: the gradients of each part with out and lse of all.
+TEST(AttendBackward, PartsOfTheKeysAddUp) {
+  Random r(6);
+  const Tensor q = r.floats({1, 9, 2, 8}), k = r.floats({1, 40, 2, 8}), v = r.floats({1, 40, 2, 5}), dout = r.floats({1, 9, 2, 5});
+  const Tensor out(DType::f32, {1, 9, 2, 5}), lse(DType::f32, {1, 2, 9});
+  AttendExtras extras;
+  extras.lse = lse.view();
+  attend(q, k, v, out, {}, extras);
+  const auto of = [&](std::int64_t begin, std::int64_t count, bool part) {
+    const Tensor keys = k.slice(1, begin, count), values = v.slice(1, begin, count);
+    Tensor dq(DType::f32, q.shape()), dk(DType::f32, keys.shape()), dv(DType::f32, values.shape());
+    attend_backward(q, keys, values, out, lse, dout, {.q = dq.view(), .k = dk.view(), .v = dv.view(), .part = part});
+    return std::vector<Tensor>{dq, dk, dv};
+  };
+  const auto whole = of(0, 40, false), left = of(0, 15, true), right = of(15, 25, true);
+  for (std::int64_t n = 0; n < q.count(); ++n)
+    EXPECT_NEAR(left[0].data<float>()[n] + right[0].data<float>()[n], whole[0].data<float>()[n], 1e-5);
+  for (const std::size_t i : {1u, 2u})
+    for (std::int64_t n = 0, first = left[i].count(); n < whole[i].count(); ++n)
+      EXPECT_NEAR(n < first ? left[i].data<float>()[n] : right[i].data<float>()[n - first], whole[i].data<float>()[n], 1e-5);
+}
+
 TEST(AttendBackward, LongCallsCrossTiles) {
   Random r(3);
   for (const bool causal : {false, true}) {

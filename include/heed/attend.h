@@ -63,11 +63,13 @@ struct AttendGradients {
   std::optional<View> q{}, k{}, v{};           ///< of their shapes
   std::optional<View> bias{};                  ///< of its own shape: summed over the axes it was stretched along
   std::optional<View> alibi_slopes{}, sink{};  ///< (H)
+  bool part = false;                           ///< k and v are a part of the keys that out and lse are of (a block of a ring)
 };
 
 /// Gradients of the sum of out * out_gradient. `out` and `lse` (not read for sigmoid and relu) are what attend() gave for the
-/// same arguments; out_gradient has the shape of out; both of q's dtype or f32. Products are strict whatever the context says;
-/// probabilities are computed again, tile by tile. The same bits for any number of threads. Throws heed::Error naming the argument.
+/// same arguments (with all keys, where k and v are a part); out_gradient has the shape of out; both of q's dtype or f32. Products are
+/// strict whatever the context says; probabilities are computed again, tile by tile. The same bits for any number of threads. Throws
+/// heed::Error naming the argument.
 void attend_backward(const View& q, const View& k, const View& v, const View& out, const View& lse, const View& out_gradient,
                      const AttendGradients& gradients, const AttendOptions& options = {}, const Context& context = {});
 

@@ -113,8 +113,8 @@ RingGradients ring_attend_backward(MPI_Comm communicator, const Tensor& q, const
       if (mask.defined()) o.mask = mask.view();
       if (own.bias.defined()) o.bias = block[4].view();
       const Tensor dq(DType::f32, q.shape()), dk(DType::f32, block[0].shape()), dv(DType::f32, block[1].shape());
-      attend_backward(q, block[0], block[1], forward.out, forward.lse, out_gradient, {.q = dq.view(), .k = dk.view(), .v = dv.view()}, o,
-                      context);
+      attend_backward(q, block[0], block[1], forward.out, forward.lse, out_gradient,
+                      {.q = dq.view(), .k = dk.view(), .v = dv.view(), .part = true}, o, context);
       of_q = ops.add(of_q, dq);
       block[2] = ops.add(block[2], dk), block[3] = ops.add(block[3], dv);
     }

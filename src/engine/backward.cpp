@@ -202,7 +202,7 @@ class Worker {
     if (n == 0) return;
     if (c_.softmax) {
       const float delta = job_.delta.get()[job_.row(b, h, i)];
-      if (c_.tiles() == 1 && !c_.has_sink()) {
+      if (c_.tiles() == 1 && !c_.has_sink() && !job_.to.part) {
         c_.table->softmax_back_whole(p + from, g + from, n, delta);
       } else {
         c_.table->softmax_back(p + from, g + from, n, delta);
