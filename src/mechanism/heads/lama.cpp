@@ -32,9 +32,9 @@ struct Lama : Mechanism {
   void run(Ops& ops) override {
     const auto B = x.extent(0), N = x.extent(1);
     const Tensor valid(DType::boolean, {B, N, 1});
-    const Tensor counts(DType::f32, {B, 1, 1}), lengths = key_len.defined() ? key_len.dense() : Tensor();
+    const Tensor counts(DType::f32, {B, 1, 1});
     for (std::int64_t b = 0; b < B; ++b) {
-      const auto length = lengths.defined() ? lengths.data<std::int64_t>()[b] : N;
+      const auto length = key_len.defined() ? key_len.data<std::int64_t>()[b * key_len.stride(0)] : N;
       counts.data<float>()[b] = float(length);
       for (std::int64_t n = 0; n < N; ++n) valid.data<std::uint8_t>()[b * N + n] = n < length;
     }
